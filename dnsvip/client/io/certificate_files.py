@@ -52,12 +52,6 @@ class CertificateFiles:
             return None
         return read_chain(read(self.chain), str(self.chain), self.read_key().public_key())
 
-    def usable(self, now: float) -> tuple[Path, Path] | None:
-        """Certificate and key, where servers take them at `now` (unix seconds): with one that has expired they would
-        end the handshake. Raises ClientError as `read_chain`."""
-        chain = self.read_chain()
-        return (self.chain, self.key) if chain is not None and chain.is_good(now) else None
-
     def save(self, chain: Chain) -> None:
         """Keep a certificate; raises ClientError."""
         write_file(self.chain, chain.pem.encode(), error=ClientError)

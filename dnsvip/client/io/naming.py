@@ -219,9 +219,23 @@ class Naming:
         TLS and QUIC everybody on the way can read."""
         if enrolment is None:
             return Channels(warn=self._warn)
-        certificate = CertificateFiles(self._path).usable(self._settings[1]()) if self._path else None
-        token = None if enrolment.tsig or certificate else enrolment.token
-        return Channels(Credentials(enrolment.trust, token, certificate), self._warn)
+        files = self._certificate()
+        without = Credentials(enrolment.trust, None if enrolment.tsig else enrolment.token)
+        if files is None:
+            return Channels(without, self._warn)
+        known_without = enrolment.tsig is not None or enrolment.token is not None
+        return Channels(Credentials(enrolment.trust, None, files), self._warn, without if known_without else None)
+
+    def _certificate(self) -> tuple[Path, Path] | None:
+        """The files of the client's certificate, where servers take it."""
+        held = CertificateFiles(self._path) if self._path else None
+        chain = held.read_chain() if held else None
+        if held is None or chain is None:
+            return None
+        if not chain.is_good(self._settings[1]()):
+            self._warn(f"{held.chain} has expired and is not shown: get another one with `dnsvip client certify`")
+            return None
+        return held.chain, held.key
 
     def _box(self) -> TicketBox | None:
         if self.enrolment is None:

@@ -80,6 +80,26 @@ async def test_a_wrong_token(server: Running, authority: Authority, scheme: str)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_certificate_that_is_refused(
+    server: Running, authority: Authority, scheme: str, tmp_path: Path
+) -> None:
+    """Where the servers refuse the client's certificate, its key says who it is."""
+    path = tmp_path / "enrolment.json"
+    client_files.save(enrolled(server, authority, scheme, "acme"), path)
+    (tmp_path / "other").mkdir()
+    chain, key = Authority(tmp_path / "other").issue("acme")
+    (tmp_path / "enrolment.crt").write_bytes(chain.read_bytes())
+    (tmp_path / "enrolment.key").write_bytes(key.read_bytes())
+    (tmp_path / "enrolment.key").chmod(0o600)
+    agent = Agent.load(path)
+    for _ in range(2):
+        resolved = await agent.resolve(SERVICE, source=SOURCE)
+        assert who_is(server.snapshot, int(resolved.issued))["client"] == 1001
+        agent._naming._servers._cache.clear()
+    agent.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_certificate(server: Running, authority: Authority, scheme: str, tmp_path: Path) -> None:
     """By the certificate beside its enrolment the client is known; a key that others can read is not used."""
     path = tmp_path / "enrolment.json"

@@ -7,13 +7,14 @@ query on a kept connection that turns out to be closed goes once more on a new o
 from __future__ import annotations
 
 import asyncio
+import math
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import dns.opcode
 
-from dnsvip.client.io.encrypted.credentials import ChannelError, Closed, Credentials, tls_context
+from dnsvip.client.io.encrypted.credentials import CertificateRefused, ChannelError, Closed, Credentials, tls_context
 from dnsvip.client.io.encrypted.streams import ALPN, TlsChannel
 from dnsvip.client.outline import OPCODE
 from dnsvip.site.server_forms import Scheme, ServerForm, parse_server
@@ -24,6 +25,10 @@ IDLE_SECONDS = 60.0
 """A connection that nobody has used for so long is closed."""
 PAUSE_SECONDS, LONGEST_PAUSE = 1.0, 60.0
 """After the second failure in a row to connect, doubled with each more."""
+
+
+REFUSED_SECONDS = 60.0
+"""A server that has refused the client's certificate is not shown it for so long."""
 
 
 class Channel(Protocol):
@@ -43,23 +48,51 @@ class Channel(Protocol):
 
 class Channels:
     """The channels of one client with the same credentials, in one event loop at a time. `warn` is told what the user
-    should know, once."""
+    should know, once. A server that refuses the client's certificate is asked with the credentials `instead` for a
+    while."""
 
-    def __init__(self, credentials: Credentials | None = None, warn: Callable[[str], None] = warnings.warn) -> None:
-        self._credentials, self._warn, self._warned = credentials or Credentials(), warn, False
+    def __init__(
+        self,
+        credentials: Credentials | None = None,
+        warn: Callable[[str], None] = warnings.warn,
+        instead: Credentials | None = None,
+    ) -> None:
+        self._credentials, self._instead = credentials or Credentials(), instead
+        self._warn, self._warned = warn, False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lines: dict[str, _Line] = {}
+        self._refused: dict[str, float] = {}
 
     async def ask(self, server: str, wire: bytes) -> bytes:
         """The answer of a server (a checked encrypted form) to a query. Raises ChannelError; the caller bounds the
         time."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # what was open went with the loop before
-            self._loop, self._lines = loop, {}
+            self._loop, self._lines, self._refused = loop, {}, {}
+        if self._refused.get(server, math.inf) < loop.time():
+            del self._refused[server]
+            self._drop(server)
+        try:
+            return await self._line(server).ask(wire)
+        except CertificateRefused:
+            if self._instead is None:
+                raise
+            if server not in self._refused:
+                self._refused[server] = loop.time() + REFUSED_SECONDS
+                self._drop(server)
+            return await self._line(server).ask(wire)
+
+    def _drop(self, server: str) -> None:
+        line = self._lines.pop(server, None)
+        if line is not None:
+            line.close()
+
+    def _line(self, server: str) -> _Line:
         line = self._lines.get(server)
         if line is None:
-            line = self._lines[server] = _Line(parse_server(server), self._credentials)
-        return await line.ask(wire)
+            credentials = self._instead if self._instead and server in self._refused else self._credentials
+            line = self._lines[server] = _Line(parse_server(server), credentials)
+        return line
 
     def falls_back(self, server: str) -> None:
         """Say that a server is asked in plain text, as encrypted ones have failed."""
@@ -98,8 +131,8 @@ class _Line:
                 repeatable = int.from_bytes(wire[2:4], "big") & OPCODE == dns.opcode.QUERY
                 try:
                     return await self._on(kept, wire)
-                except Closed:
-                    if not repeatable:
+                except Closed as error:
+                    if not repeatable or isinstance(error, CertificateRefused):
                         raise
             return await self._on(await self._opened(), wire)
         finally:

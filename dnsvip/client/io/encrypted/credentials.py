@@ -25,6 +25,10 @@ class Closed(ChannelError):
     """A connection that has ended before the answer."""
 
 
+class CertificateRefused(Closed):
+    """A server that takes no client with this certificate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """`trust` is what servers are verified by; `token` and `certificate` (files of chain and key) say who the client
@@ -92,6 +96,16 @@ def pin_of(certificate: x509.Certificate) -> str:
     """The pin of a certificate: the SHA-256 of its public key, in base64."""
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return b64encode(sha256(key).digest()).decode()
+
+
+_REFUSALS = ("unknown ca", "bad certificate", "certificate expired", "certificate revoked", "certificate unknown")
+
+
+def broken(error: Exception) -> Closed:
+    """The end of a connection: a server's alert about the client's certificate comes after the handshake (RFC 8446
+    section 4.4.2.4)."""
+    why = tls_failure(error, "")
+    return CertificateRefused(f"refuses this client's certificate: {why}") if why.endswith(_REFUSALS) else Closed(why)
 
 
 def tls_failure(error: Exception, name: str) -> str:

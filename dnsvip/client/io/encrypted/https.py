@@ -13,7 +13,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from dnsvip.client.io.encrypted.credentials import ChannelError, Closed, Credentials, ResumingContext, tls_failure
+from dnsvip.client.io.encrypted.credentials import ChannelError, Closed, Credentials, ResumingContext, broken
 from dnsvip.client.io.encrypted.streams import MOST_WAITING, connected
 from dnsvip.site.server_forms import ServerForm
 
@@ -100,7 +100,7 @@ class HttpsChannel:
             await self._send(stream, sent)
             return wire[:2] + (await exchange.answer)[2:]
         except (OSError, h2.exceptions.ProtocolError) as error:
-            raise Closed(tls_failure(error, "")) from None
+            raise broken(error) from None
         finally:
             del self._exchanges[stream]
             exchange.answer.cancel()
@@ -109,7 +109,7 @@ class HttpsChannel:
     def close(self) -> None:
         """End it; whoever waits gets ChannelError."""
         self._listening.cancel()
-        self._end("closed the connection")
+        self._end(Closed("closed the connection"))
 
     @property
     def _most(self) -> int:
@@ -145,7 +145,7 @@ class HttpsChannel:
             self._writer.write(data)
 
     async def _listen(self) -> None:
-        why, idle = "closed the connection", 0
+        end, idle = Closed("closed the connection"), 0
         try:
             while data := await self._reader.read(READ):
                 idle += len(data)
@@ -157,14 +157,14 @@ class HttpsChannel:
                 self._flush()
                 self._changed.set()
                 if idle > MOST_IDLE_BYTES:
-                    why = "sends much and answers nothing"
+                    end = Closed("sends much and answers nothing")
                     break
         except h2.exceptions.ProtocolError as error:
-            why = f"HTTP/2: {error}"
+            end = Closed(f"HTTP/2: {error}")
         except OSError as error:
-            why = tls_failure(error, "")
+            end = broken(error)
         finally:
-            self._end(why)
+            self._end(end)
 
     def _take(self, event: h2.events.Event) -> bool:
         """Take an event of a stream; whether it ended an answer."""
@@ -194,16 +194,16 @@ class HttpsChannel:
         """The server takes no more queries, and answers those up to a stream (RFC 9113 section 6.8)."""
         self.open = False
         last = 0 if event.error_code else event.last_stream_id or 0
-        self._fail("closed the connection", [stream for stream in self._exchanges if stream > last])
+        self._fail(Closed("closed the connection"), [stream for stream in self._exchanges if stream > last])
 
-    def _fail(self, why: str, streams: Iterable[int]) -> None:
+    def _fail(self, end: Closed, streams: Iterable[int]) -> None:
         for stream in streams:
             if not self._exchanges[stream].answer.done():
-                self._exchanges[stream].answer.set_exception(Closed(why))
+                self._exchanges[stream].answer.set_exception(end)
 
-    def _end(self, why: str) -> None:
+    def _end(self, end: Closed) -> None:
         self.open = False
-        self._fail(why, self._exchanges)
+        self._fail(end, self._exchanges)
         self._changed.set()
         self._writer.transport.abort()
 

@@ -21,7 +21,7 @@ from aioquic.quic.events import (
 from aioquic.tls import SessionTicket
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from dnsvip.client.io.encrypted.credentials import ChannelError, Closed, Credentials, check_pin
+from dnsvip.client.io.encrypted.credentials import CertificateRefused, ChannelError, Closed, Credentials, check_pin
 from dnsvip.client.io.encrypted.streams import MOST_WAITING
 from dnsvip.site.server_forms import ServerForm
 
@@ -32,6 +32,7 @@ IDLE_SECONDS = 30.0
 NO_ERROR, PROTOCOL_ERROR, REQUEST_CANCELLED = 0, 2, 3  # RFC 9250 section 4.3
 _CRYPTO_ERRORS = 0x100
 """QUIC's errors from here on are 0x100 and a TLS alert (RFC 9001 section 4.8)."""
+_ABOUT_CERTIFICATES = frozenset({42, 44, 45, 46, 48})
 _ALERTS = {42: "its certificate is not good", 45: "its certificate has expired", 49: "refuses this client"}
 
 
@@ -84,7 +85,7 @@ class QuicChannel(QuicConnectionProtocol):
         super().__init__(quic)
         self._exchanges: dict[int, _Exchange] = {}
         self._room = asyncio.Semaphore(MOST_WAITING)
-        self._why = "does not answer over QUIC"
+        self._end = Closed("does not answer over QUIC")
         self.shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.open, self.heard = False, 0
 
@@ -119,7 +120,7 @@ class QuicChannel(QuicConnectionProtocol):
         """The answer to a query, which goes with id 0 (section 4.2.1) and gets its own back; raises ChannelError."""
         async with self._room:
             if not self.open:
-                raise Closed(self._why)
+                raise self._end
             exchange = _Exchange(asyncio.get_running_loop().create_future())
             stream = self._quic.get_next_available_stream_id()
             self._exchanges[stream] = exchange
@@ -138,7 +139,7 @@ class QuicChannel(QuicConnectionProtocol):
     def close(self, error_code: int = NO_ERROR, reason_phrase: str = "") -> None:
         """End it; whoever waits gets ChannelError."""
         self.open = False
-        self._fail("closed the connection")
+        self._fail()
         super().close(error_code, reason_phrase)
         if self._transport is not None:
             self._transport.close()
@@ -162,7 +163,7 @@ class QuicChannel(QuicConnectionProtocol):
             case HandshakeCompleted() if not self.shaken.done():
                 self.shaken.set_result(None)
             case ConnectionTerminated():
-                self._why = _terminated(event)
+                self._end = _end_of(event, taken=self.shaken.done() and not self.shaken.exception())
                 self.close()
             case StreamDataReceived():
                 self._data(event)
@@ -186,19 +187,23 @@ class QuicChannel(QuicConnectionProtocol):
             else:
                 exchange.answer.set_result(bytes(exchange.data[2:]))
 
-    def _fail(self, why: str) -> None:
+    def _fail(self) -> None:
         if not self.shaken.done():
-            self.shaken.set_exception(ChannelError(self._why))
+            self.shaken.set_exception(self._end)
             self.shaken.exception()  # nobody may be waiting any more
         for exchange in self._exchanges.values():
             if not exchange.answer.done():
-                exchange.answer.set_exception(Closed(why))
+                exchange.answer.set_exception(self._end)
 
 
-def _terminated(event: ConnectionTerminated) -> str:
+def _end_of(event: ConnectionTerminated, *, taken: bool) -> Closed:
+    """What ended a connection: we, the server, or with the server's certificate `taken` its refusal of ours."""
     alert = event.error_code - _CRYPTO_ERRORS
-    if event.error_code == NO_ERROR:
-        return "closed the connection"
+    words = event.reason_phrase or f"alert {alert}"
+    if taken and alert in _ABOUT_CERTIFICATES:
+        return CertificateRefused(f"refuses this client's certificate ({words})")
     if alert in _ALERTS:
-        return f"{_ALERTS[alert]} ({event.reason_phrase or 'alert ' + str(alert)})"
-    return f"ended the connection (QUIC error {event.error_code:#x} {event.reason_phrase})".rstrip(" )") + ")"
+        return Closed(f"{_ALERTS[alert]} ({words})")
+    if event.error_code == NO_ERROR:
+        return Closed("closed the connection")
+    return Closed(f"ended the connection (QUIC error {event.error_code:#x} {event.reason_phrase})")

@@ -11,6 +11,7 @@ from dnsvip.client.io.encrypted.credentials import (
     Closed,
     Credentials,
     ResumingContext,
+    broken,
     check_pin,
     tls_failure,
 )
@@ -82,7 +83,7 @@ class TlsChannel:
                 await self._writer.drain()
                 return await answer
             except OSError as error:
-                raise Closed(tls_failure(error, "")) from None
+                raise broken(error) from None
             finally:
                 del self._waiting[query.id]
                 answer.cancel()
@@ -91,25 +92,24 @@ class TlsChannel:
         """End it; whoever waits gets ChannelError."""
         self.open = False
         self._listening.cancel()
-        self._end("closed the connection")
+        self._end(Closed("closed the connection"))
 
     async def _listen(self) -> None:
-        strays, why = 0, "closed the connection"
+        strays, end = 0, Closed("closed the connection")
         try:
             while strays < MOST_STRAYS:
                 size = int.from_bytes(await self._reader.readexactly(2), "big")
                 wire = await self._reader.readexactly(size)
                 self.heard += 1
                 strays = 0 if self._take(wire) else strays + 1
-            why = "sends what answers nothing"
+            end = Closed("sends what answers nothing")
         except Malformed:
-            why = "sends what is no DNS message"
+            end = Closed("sends what is no DNS message")
         except (OSError, EOFError) as error:
-            if isinstance(error, ssl.SSLError):  # an alert after the handshake: TLS 1.3 verifies clients then
-                why = tls_failure(error, "")
+            end = broken(error) if isinstance(error, ssl.SSLError) else end
         finally:
             self.open = False
-            self._end(why)
+            self._end(end)
 
     def _take(self, wire: bytes) -> bool:
         """Hand an answer to whoever waits for it; whether somebody does. Raises Malformed."""
@@ -121,8 +121,8 @@ class TlsChannel:
         waiting.answer.set_result(wire)
         return True
 
-    def _end(self, why: str) -> None:
+    def _end(self, end: Closed) -> None:
         for waiting in self._waiting.values():
             if not waiting.answer.done():
-                waiting.answer.set_exception(Closed(why))
+                waiting.answer.set_exception(end)
         self._writer.transport.abort()
