@@ -194,14 +194,17 @@ class DnsServer:
         return FastPath(engine, self.fast)
 
     def refresh(self) -> None:
-        """Use certificates that were renewed, and the site's authorities; end streams whose token has ended since they
-        opened."""
-        for terminator in self._terminators:
-            terminator.refresh(self.engine.client_ca)
+        """Use certificates that were renewed, and authorities as they are now. Connections end that a token has opened
+        which is none any more, or, where anything was renewed, a certificate that may not verify any more."""
+        renewed = [terminator.refresh(self.engine.client_ca) for terminator in self._terminators]
         tokens, now = self.engine.tokens, time.time()
         for stream in list(self._gate.streams):
-            if isinstance(stream, Stream | Connection) and stream.token and tokens.stands(stream.token, now) is None:
+            if not isinstance(stream, Stream | Connection):
+                continue
+            if stream.token and tokens.stands(stream.token, now) is None:
                 stream.give_up("token_ended")
+            elif stream.arrival.certificate and any(renewed):
+                stream.give_up("certificate_ended")
 
     def updating(self, make: Make | None) -> None:
         """Have updates and certificates made by this from now on; None: refuse all."""

@@ -224,6 +224,28 @@ def test_renewed_certificates(authority: Authority, tmp_path: Path) -> None:
             assert client_of(running, kept) == 0
 
 
+def test_the_authority_of_the_site(authority: Authority, tmp_path: Path) -> None:
+    """Certificates of the site's own authority identify from the next snapshot on; where it is given up, the
+    connections that they opened end, and those of others stay."""
+    own = Authority(tmp_path)
+    own.issue("laptop.example.test", x509.RFC822Name("ann@example.test"))
+    base = snapshot_of(build_site(tables(authority), zone_files(ZONES)))
+    later = replace(base, generation=9, client_ca=(own.file.read_text(),))
+    context = authority.context()
+    context.load_cert_chain(tmp_path / "laptop.example.test.pem", tmp_path / "laptop.example.test.key")
+    files = replace(authority.files(), client_ca=("dnsvip", str(authority.file)))
+    with Running(base, (listener(files),)) as running:
+        with pytest.raises(ssl.SSLError), connected(running.port, context) as tls:
+            client_of(running, tls)
+        running.in_loop(lambda: running.server.update(later))
+        with connected(running.port, context) as tls, connected(running.port, authority.context()) as other:
+            assert (client_of(running, tls), client_of(running, other)) == (LAPTOP, 0)
+            running.in_loop(lambda: running.server.update(replace(base, generation=10)))
+            with suppress(ConnectionError):
+                assert receive(tls) == b""
+            assert client_of(running, other) == 0
+
+
 @pytest.mark.parametrize("what", ["no file", "another's key", "encrypted", "no authorities"])
 async def test_unusable_certificates(tmp_path: Path, what: str) -> None:
     """A server with files that it cannot use does not start, and says which they are."""

@@ -1,0 +1,196 @@
+"""Encrypted DNS beside BIND: CPU a query over kept connections, CPU a new connection, memory of idle connections.
+
+    python -m tests.bench.bench_encrypted [--quick] [--json FILE] [--record]
+
+Both servers have one worker, the same zone and the same certificate (ECDSA P-256), and answer one question over and over:
+what is measured is the transport. dnsperf keeps 100 connections; new ones are those of `openssl s_time`. CPU is that of
+the server's process, by the scheduler.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.outcome import Result, conclude, parser_of
+from tests.bench.processes import cpu_seconds, memory_bytes
+from tests.dns.differential.peers import Bind, free_port
+from tests.dns.io.tls_world import NAME, Authority
+
+CONNECTIONS, IDLE = 100, 10_000
+ZONE = f"@ 300 SOA ns hostmaster 1 3600 600 86400 60\n@ 300 NS ns\nns 300 A 192.0.2.1\nwww 300 AAAA 2001:db8::1\n"
+NODE = """database = "sqlite:///bench.db"
+[[dns.listen]]
+address = "tls://127.0.0.1:{dot}"
+name = "dot"
+[[dns.listen]]
+address = "https://127.0.0.1:{doh}"
+name = "doh"
+http3 = false
+[dns.tls]
+certificate = "{certificate}.pem"
+key = "{certificate}.key"
+[dns.tcp]
+connections = 20000
+per_source = 20000
+idle_seconds = 600
+"""
+SITE = '[zone."bench.test"]\nfile = "bench.test.zone"\n'
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its process and its ports."""
+
+    name: str
+    pid: int
+    dot: int
+    doh: int
+
+
+class EncryptedBind(Bind):
+    """BIND with listeners for DoT and DoH."""
+
+    def __init__(self, folder: Path, certificate: Path) -> None:
+        self.certificate, self.dot, self.doh = certificate, free_port(), free_port()
+        super().__init__(folder, {"bench.test": f"$ORIGIN bench.test.\n{ZONE}"})
+
+    def configuration(self) -> str:
+        own = f'tls own {{ cert-file "{self.certificate}.pem"; key-file "{self.certificate}.key"; }};\n'
+        more = f"  listen-on port {self.dot} tls own {{ 127.0.0.1; }};\n"
+        more += f"  listen-on port {self.doh} tls own http default {{ 127.0.0.1; }};\n"
+        more += "  tcp-clients 20000; tcp-idle-timeout 1200; tcp-keepalive-timeout 1200;\n  http-listener-clients 20000;\n"
+        text = super().configuration()
+        return own + text.replace("  recursion no;", f"{more}  recursion no;", 1)
+
+
+@contextmanager
+def bind(folder: Path, certificate: Path) -> Iterator[Server]:
+    with EncryptedBind(folder / "bind", certificate) as running:
+        yield Server("bind", running.process.pid, running.dot, running.doh)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def ours(folder: Path, certificate: Path) -> Iterator[Server]:
+    own, dot, doh = folder / "dnsvip", free_port(), free_port()
+    own.mkdir()
+    (own / "node.toml").write_text(NODE.format(dot=dot, doh=doh, certificate=certificate))
+    (own / "site.toml").write_text(SITE)
+    (own / "bench.test.zone").write_text(ZONE)
+    program = [sys.executable, "-m", "dnsvip"]
+    subprocess.run([*program, "apply", own / "site.toml", "--config", own / "node.toml"], check=True, capture_output=True)
+    with (own / "log").open("w") as log, subprocess.Popen([*program, "serve", own / "node.toml"], stderr=log) as process:
+        try:
+            until = time.monotonic() + 30
+            while " ready " not in (own / "log").read_text():
+                assert time.monotonic() < until, (own / "log").read_text()
+                time.sleep(0.1)
+            yield Server("dnsvip", process.pid, dot, doh)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def query_us(server: Server, mode: str, folder: Path, seconds: float) -> float:
+    """CPU of one query over kept connections, in microseconds."""
+    questions = folder / "questions"
+    questions.write_text("www.bench.test AAAA\n")
+    port = server.dot if mode == "dot" else server.doh
+    argv = ["dnsperf", "-m", mode, "-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-c", str(CONNECTIONS)]
+    before = cpu_seconds(server.pid)
+    done = subprocess.run([*argv, "-l", str(seconds), "-q", "200"], capture_output=True, text=True, check=True)
+    used = cpu_seconds(server.pid) - before
+    found = re.search(r"Queries completed:\s+(\d+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    return used / int(found[1]) * 1e6
+
+
+def handshake_us(server: Server, seconds: int) -> float:
+    """CPU of one new connection, in microseconds."""
+    argv = ["openssl", "s_time", "-connect", f"127.0.0.1:{server.dot}", "-new", "-time", str(seconds)]
+    before = cpu_seconds(server.pid)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    used = cpu_seconds(server.pid) - before
+    found = re.search(r"(\d+) connections in \d+ real seconds", done.stdout)
+    assert found, done.stdout + done.stderr
+    return used / int(found[1]) * 1e6
+
+
+def idle_kib(server: Server, authority: Authority, number: int) -> float:
+    """Memory of an idle connection, in KiB; fails where one of so many is not held."""
+    context = authority.context()
+    question = b"\0\x1f\0\1\0\0\0\1\0\0\0\0\0\0\3www\5bench\4test\0\0\x1c\0\1"
+    before, open_ = memory_bytes(server.pid), []
+    for _ in range(number):
+        sock = socket.create_connection(("127.0.0.1", server.dot), 10)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(1 << 16))
+        tls.write(question)
+        sock.sendall(outgoing.read())
+        open_.append(sock)
+        if len(open_) > 1:
+            open_[-2].recv(1 << 16)
+    time.sleep(1)
+    after = memory_bytes(server.pid)
+    held = sum(_is_open(sock) for sock in open_)
+    for sock in open_:
+        sock.close()
+    assert held == number, f"{server.name} holds {held} of {number}"
+    return (after - before) / number / 1024
+
+
+def _is_open(sock: socket.socket) -> bool:
+    sock.setblocking(False)
+    try:
+        while sock.recv(1 << 16):
+            pass
+    except BlockingIOError:
+        return True
+    return False
+
+
+def main() -> int:
+    """Measure both, in turns, and compare."""
+    options = parser_of(__doc__, "encrypted").parse_args()
+    rounds, seconds, number = (1, 1, 100) if options.quick else (3, 5, IDLE)
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="dnsvip-") as name, ExitStack() as stack:
+        folder = Path(name)
+        authority = Authority(folder)
+        authority.server()
+        certificate = folder / NAME
+        servers = [stack.enter_context(start(folder, certificate)) for start in (ours, bind)]
+        seen: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            for server in servers:
+                for mode in ("dot", "doh"):
+                    seen.setdefault(f"{mode} {server.name}", []).append(query_us(server, mode, folder, seconds))
+                seen.setdefault(f"handshake {server.name}", []).append(handshake_us(server, seconds))
+        figures = {what: statistics.median(values) for what, values in seen.items()}
+        for server in servers:
+            figures[f"idle {server.name}"] = idle_kib(server, authority, number)
+    for what in ("dot", "doh", "handshake"):
+        figures[f"{what} / bind"] = figures[f"{what} dnsvip"] / figures[f"{what} bind"]
+    text = "\n".join(f"{what:20} {figure:8.2f}" for what, figure in sorted(figures.items()))
+    return conclude(Result("encrypted", text, figures), options.json, quick=options.quick, record=options.record)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
