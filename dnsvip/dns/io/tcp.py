@@ -30,6 +30,10 @@ RECORDS = 8
 """Records of TLS that are decrypted in one turn: a message often has several."""
 
 
+TOGETHER = 1 << 14
+"""Bytes of answers, about, that are sent together."""
+
+
 class Application(Protocol):
     """What is spoken on one stream. It belongs to that stream, which it writes to and asks for turns (`Stream.write`,
     `wake`), and tells of each query (`touch`) and of its end (`finish`)."""
@@ -83,6 +87,9 @@ class Stream(asyncio.BufferedProtocol):
         "_stuck",
         "_tally",
         "_transport",
+        "_unsent",
+        "_unsent_bytes",
+        "_working",
         "arrival",
         "respond",
         "source",
@@ -98,7 +105,9 @@ class Stream(asyncio.BufferedProtocol):
         self._channel: Channel | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
-        self._queued = self._paused = self._last = self._open = False
+        self._queued = self._paused = self._last = self._open = self._working = False
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._header: bytes | None = None
         self._deadline = 0.0
 
@@ -111,16 +120,18 @@ class Stream(asyncio.BufferedProtocol):
     # What the application calls.
 
     def write(self, data: bytes) -> None:
-        """Send, by TLS where the stream has it."""
-        if self._transport.is_closing():
-            return
+        """Send, by TLS where the stream has it. What is written in a turn is sent by one system call, in records of its
+        own: some clients take one answer from each."""
         if self._channel is not None:
             try:
                 data = self._channel.encrypt(data)
             except Broken:
                 self.give_up("broken")
                 return
-        self._transport.write(data)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if not self._working or self._unsent_bytes >= TOGETHER:
+            self._flush()
 
     def wake(self) -> None:
         """Ask for a turn, unless it has one coming."""
@@ -143,6 +154,7 @@ class Stream(asyncio.BufferedProtocol):
             return
         if event:
             self.count(event)
+        self._flush()
         self._last = True
         if self._channel is not None:
             self._transport.write(self._channel.farewell())
@@ -265,10 +277,22 @@ class Stream(asyncio.BufferedProtocol):
         if self._application is None:
             self._shake()
             return False
-        self._queued = self._work()
+        self._working = True
+        try:
+            self._queued = self._work()
+        finally:
+            self._working = False
+            if self._unsent and not self._queued:
+                self._flush()
         return self._queued
 
     # Its own.
+
+    def _flush(self) -> None:
+        """Send what was written."""
+        data, self._unsent, self._unsent_bytes = b"".join(self._unsent), [], 0
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
 
     def _work(self) -> bool:
         application = self._application
@@ -321,6 +345,7 @@ class Stream(asyncio.BufferedProtocol):
             try:
                 data = channel.decrypt()
             except Broken:
+                self._flush()
                 self._transport.write(channel.unsent())
                 self.give_up("broken")
                 return
@@ -328,8 +353,8 @@ class Stream(asyncio.BufferedProtocol):
                 application.feed(data)
             if channel.ended:
                 self._last = True
-        if unsent := channel.unsent():  # an answer to a key update
-            self._transport.write(unsent)
+        if unsent := channel.unsent():  # an answer to a key update, which has its place among the records
+            self._unsent.append(unsent)
 
     def _after_header(self, data: bytes) -> bytes:
         """The data behind the front end's header, which names the requester; nothing while the header is incomplete."""
