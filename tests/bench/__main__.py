@@ -12,6 +12,7 @@ PARTS = {
     "codec": "tests.bench.bench_codec",
     "dispatch": "tests.bench.bench_dispatch",
     "dns": "tests.bench.bench_dns",
+    "encrypted": "tests.bench.bench_encrypted",
     "nodes": "tests.bench.bench_nodes",
     "quality": "tests.bench.bench_quality",
     "sizing": "tests.bench.bench_sizing",

@@ -2,14 +2,16 @@
 
     python -m tests.bench.bench_encrypted [--quick] [--json FILE] [--record]
 
-Both servers have one worker, the same zone and the same certificate (ECDSA P-256), and answer one question over and over:
-what is measured is the transport. dnsperf keeps 100 connections; new ones are those of `openssl s_time`. CPU is that of
-the server's process, by the scheduler.
+Both servers have one worker, the same zone and the same certificate (ECDSA P-256), and answer one question over and
+over: what is measured is the transport. dnsperf keeps 100 connections; new ones are those of `openssl s_time`. CPU is
+that of the server's process, by the scheduler.
 """
 
 from __future__ import annotations
 
 import re
+import resource
+import shutil
 import socket
 import ssl
 import statistics
@@ -28,7 +30,7 @@ from tests.dns.differential.peers import Bind, free_port
 from tests.dns.io.tls_world import NAME, Authority
 
 CONNECTIONS, IDLE = 100, 10_000
-ZONE = f"@ 300 SOA ns hostmaster 1 3600 600 86400 60\n@ 300 NS ns\nns 300 A 192.0.2.1\nwww 300 AAAA 2001:db8::1\n"
+ZONE = "@ 300 SOA ns hostmaster 1 3600 600 86400 60\n@ 300 NS ns\nns 300 A 192.0.2.1\nwww 300 AAAA 2001:db8::1\n"
 NODE = """database = "sqlite:///bench.db"
 [[dns.listen]]
 address = "tls://127.0.0.1:{dot}"
@@ -69,7 +71,9 @@ class EncryptedBind(Bind):
         own = f'tls own {{ cert-file "{self.certificate}.pem"; key-file "{self.certificate}.key"; }};\n'
         more = f"  listen-on port {self.dot} tls own {{ 127.0.0.1; }};\n"
         more += f"  listen-on port {self.doh} tls own http default {{ 127.0.0.1; }};\n"
-        more += "  tcp-clients 20000; tcp-idle-timeout 1200; tcp-keepalive-timeout 1200;\n  http-listener-clients 20000;\n"
+        more += (
+            "  tcp-clients 20000; tcp-idle-timeout 1200; tcp-keepalive-timeout 1200;\n  http-listener-clients 20000;\n"
+        )
         text = super().configuration()
         return own + text.replace("  recursion no;", f"{more}  recursion no;", 1)
 
@@ -88,8 +92,13 @@ def ours(folder: Path, certificate: Path) -> Iterator[Server]:
     (own / "site.toml").write_text(SITE)
     (own / "bench.test.zone").write_text(ZONE)
     program = [sys.executable, "-m", "dnsvip"]
-    subprocess.run([*program, "apply", own / "site.toml", "--config", own / "node.toml"], check=True, capture_output=True)
-    with (own / "log").open("w") as log, subprocess.Popen([*program, "serve", own / "node.toml"], stderr=log) as process:
+    subprocess.run(
+        [*program, "apply", own / "site.toml", "--config", own / "node.toml"], check=True, capture_output=True
+    )
+    with (
+        (own / "log").open("w") as log,
+        subprocess.Popen([*program, "serve", own / "node.toml"], stderr=log) as process,
+    ):
         try:
             until = time.monotonic() + 30
             while " ready " not in (own / "log").read_text():
@@ -170,7 +179,11 @@ def main() -> int:
     """Measure both, in turns, and compare."""
     options = parser_of(__doc__, "encrypted").parse_args()
     rounds, seconds, number = (1, 1, 100) if options.quick else (3, 5, IDLE)
-    figures: dict[str, float] = {}
+    if missing := [program for program in ("named", "dnsperf", "openssl") if shutil.which(program) is None]:
+        print(f"bench encrypted: missing: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory(prefix="dnsvip-") as name, ExitStack() as stack:
         folder = Path(name)
         authority = Authority(folder)
@@ -185,7 +198,7 @@ def main() -> int:
                 seen.setdefault(f"handshake {server.name}", []).append(handshake_us(server, seconds))
         figures = {what: statistics.median(values) for what, values in seen.items()}
         for server in servers:
-            figures[f"idle {server.name}"] = idle_kib(server, authority, number)
+            figures[f"idle {server.name}, KiB"] = idle_kib(server, authority, number)
     for what in ("dot", "doh", "handshake"):
         figures[f"{what} / bind"] = figures[f"{what} dnsvip"] / figures[f"{what} bind"]
     text = "\n".join(f"{what:20} {figure:8.2f}" for what, figure in sorted(figures.items()))
