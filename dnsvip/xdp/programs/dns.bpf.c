@@ -10,6 +10,9 @@
 #define OPT_FIXED 11
 #define ECS_FIXED 8
 #define ECS_CODE 8
+#define COOKIE_CODE 10
+#define COOKIE_NEWEST (-172) /* ages in seconds, well within those of dnsvip/dns/protection/cookies.py: the server may use a */
+#define COOKIE_RENEWED 1800  /* result again for 128 seconds */
 #define HOPS 64
 #define ONES 0x0101010101010101ULL
 
@@ -19,7 +22,7 @@ struct dns_head {
 	__be16 counts[4];
 };
 
-/* An OPT record (RFC 6891 section 6.1.2), and the ECS option that may follow (RFC 7871 section 6). */
+/* An OPT record (RFC 6891 section 6.1.2), the ECS option (RFC 7871 section 6), and a server's cookie (RFC 9018 section 4). */
 struct opt {
 	__u8 name;
 	__be16 type;
@@ -28,12 +31,25 @@ struct opt {
 	__u8 version;
 	__be16 flags;
 	__be16 length;
+} __attribute__((packed));
+
+struct ecs {
 	__be16 code;
-	__be16 option_length;
+	__be16 length;
 	__be16 family;
 	__u8 source;
 	__u8 scope;
 	__u8 address[16];
+} __attribute__((packed));
+
+struct cookie {
+	__be16 code;
+	__be16 length;
+	__u64 client;
+	__u8 version;
+	__u8 reserved[3];
+	__be32 time;
+	__u64 hash;
 } __attribute__((packed));
 
 /* A question while it is being answered; offsets count from the first byte of its message. */
@@ -92,15 +108,15 @@ static __always_inline void tell(struct dns_work *w, __u64 what)
 	what *= 0x9e3779b97f4a7c15ULL;
 	what ^= what >> 32;
 	what *= 0xbf58476d1ce4e5b9ULL;
-	place = what % SEEN;
-	mark = what >> 32;
+	place = what >> 48; /* the high bits depend on all others */
+	mark = (what >> 16) | 1;
 	known = bpf_map_lookup_elem(&seen, &place);
 	if (!known)
 		return;
 	if (*known == mark)
 		bpf_ringbuf_output(&missing, &w->asked, offsetof(struct asked, wire) + (w->asked.length & 1023),
 				   BPF_RB_NO_WAKEUP);
-	else
+	else if (!*known || bpf_get_prandom_u32() & 1) /* of two that come in turn, one stays */
 		*known = mark;
 }
 
@@ -177,22 +193,25 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 		return 0;
 	a->sum = 0;
 	at = QUESTION;
-#pragma clang loop unroll(full)
+	__builtin_memset(&w->name, 0, sizeof(w->name));
+#pragma clang loop unroll(disable)
 	for (n = 0; n < NAME_BYTES / 8; n++) {
-		word = ended ? 0 : __le64_to_cpu(words[n]);
+		word = __le64_to_cpu(words[n]);
 		zeros = (word - ONES) & ~word & ONES * 0x80;
-		if (!ended && zeros) {
+		if (zeros) {
 			mask = (zeros & -zeros) - 1;
 			word &= mask;
 			/* the number of whole bytes below the zero */
 			at += ((((mask + 1) >> 7) - 1 & ONES) * ONES >> 56) + 1;
 			ended = 1;
-		} else if (!ended) {
+		} else {
 			at += 8;
 		}
 		word = __cpu_to_le64(word);
 		a->sum += sum_of(word);
 		w->name.name[n] = lowered(word);
+		if (ended)
+			break;
 	}
 	opaque(at);
 	if (!ended || at > QUESTION + NAME_BYTES || at + 4 > a->length)
@@ -206,12 +225,63 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 	return 1;
 }
 
+/* Reads the ECS option at an offset of the message into work.who; returns its length, 0 where it is malformed. */
+static __always_inline __u32 read_ecs(struct dns_work *w, const struct ecs *ecs, __u32 room)
+{
+	__u32 source = ecs->source, bytes = (source + 7) / 8;
+	__u64 hi, lo, mask_hi, mask_lo;
+
+	if (ecs->scope || !source || ECS_FIXED + bytes > room || bpf_ntohs(ecs->length) != 4 + bytes ||
+	    source > (ecs->family == bpf_htons(1) ? 32 : ecs->family == bpf_htons(2) ? 128 : 0))
+		return 0;
+	__builtin_memcpy(w->who.ecs, ecs->address, 16);
+	hi = bpf_be64_to_cpu(w->who.ecs[0]);
+	lo = bpf_be64_to_cpu(w->who.ecs[1]);
+	mask_hi = bytes >= 8 ? ~0ULL : ~(~0ULL >> (bytes * 8 & 63)); /* what follows belongs to another option */
+	mask_lo = bytes >= 16 ? ~0ULL : bytes > 8 ? ~(~0ULL >> (bytes * 8 & 63)) : 0;
+	hi &= mask_hi;
+	lo &= mask_lo;
+	mask_hi = source >= 64 ? 0 : ~0ULL >> (source & 63);
+	mask_lo = source >= 128 ? 0 : source > 64 ? ~0ULL >> (source & 63) : ~0ULL;
+	if ((hi & mask_hi) | (lo & mask_lo))
+		return 0;
+	w->who.ecs[0] = bpf_cpu_to_be64(hi);
+	w->who.ecs[1] = bpf_cpu_to_be64(lo);
+	w->who.family = bpf_ntohs(ecs->family);
+	w->who.bits = source;
+	return ECS_FIXED + bytes;
+}
+
+/* Whether a cookie is ours, of this source, and not yet to be replaced: the answer then has the same. */
+static __always_inline int is_current(const struct dns_work *w, const struct dns_config *c, const struct cookie *cookie)
+{
+	__s32 age = (__s32)((__u32)w->unix_seconds - bpf_ntohl(cookie->time));
+	const __u64 *server = (const void *)&cookie->version;
+	struct sip s;
+	__u64 hash;
+
+	if (!c->has_secret || cookie->length != bpf_htons(24) || cookie->version != 1 || age < COOKIE_NEWEST ||
+	    age >= COOKIE_RENEWED)
+		return 0;
+	sip_start(&s, c->secret[0], c->secret[1]);
+	sip_word(&s, __le64_to_cpu(cookie->client));
+	sip_word(&s, __le64_to_cpu(*server));
+	if (w->packet.key.version == 6) {
+		sip_word(&s, __le64_to_cpu(w->packet.key.source[0]));
+		sip_word(&s, __le64_to_cpu(w->packet.key.source[1]));
+		hash = sip_end(&s, 32ULL << 56);
+	} else {
+		hash = sip_end(&s, __le64_to_cpu(w->packet.key.source[1]) >> 32 | 20ULL << 56);
+	}
+	return hash == __le64_to_cpu(cookie->hash);
+}
+
 /* Reads the OPT record; returns 0 where it is none that is recognized. */
-static __always_inline int read_opt(struct dns_work *w, struct asking *a)
+static __always_inline int read_opt(struct dns_work *w, const struct dns_config *c, struct asking *a)
 {
 	struct dns_head *head = (void *)w->asked.wire;
-	__u32 end = a->end, source, bytes, size;
-	__u64 hi, lo, mask_hi, mask_lo;
+	__u32 end = a->end, size, at, room;
+	struct cookie *cookie;
 	struct opt *opt;
 
 	w->who.family = w->who.bits = 0;
@@ -226,33 +296,31 @@ static __always_inline int read_opt(struct dns_work *w, struct asking *a)
 	if (a->length < end + OPT_FIXED || opt->name || opt->type != bpf_htons(41) || opt->rcode || opt->version ||
 	    opt->flags & bpf_htons(0x7fff))
 		return 0;
-	a->opt = OPT_FIXED + bpf_ntohs(opt->length);
-	if (a->length != end + a->opt)
+	room = bpf_ntohs(opt->length);
+	a->opt = OPT_FIXED + room;
+	if (a->length != end + a->opt || a->opt > OPT_BYTES)
 		return 0;
 	size = bpf_ntohs(opt->size);
 	size = size < 512 ? 512 : size > EDNS_SIZE ? EDNS_SIZE : size;
 	a->room = size - a->opt;
 	a->wants_signatures = !!opt->flags;
-	if (!opt->length)
+	if (!room)
 		return 1;
-	if (a->opt < OPT_FIXED + ECS_FIXED || opt->code != bpf_htons(ECS_CODE) || opt->scope)
+	at = end + OPT_FIXED;
+	if (*(__be16 *)(w->asked.wire + at) == bpf_htons(ECS_CODE)) {
+		size = read_ecs(w, (void *)(w->asked.wire + at), room);
+		if (!size)
+			return 0;
+		room -= size;
+		at += size;
+	}
+	if (!room)
+		return 1;
+	opaque(at);
+	if (room != sizeof(*cookie) || at > QUESTION + NAME_BYTES + 4 + OPT_FIXED + ECS_FIXED + 16)
 		return 0;
-	source = opt->source;
-	if (!source || source > (opt->family == bpf_htons(1) ? 32 : opt->family == bpf_htons(2) ? 128 : 0))
-		return 0;
-	bytes = (source + 7) / 8;
-	if (a->opt != OPT_FIXED + ECS_FIXED + bytes || bpf_ntohs(opt->option_length) != 4 + bytes)
-		return 0;
-	__builtin_memcpy(w->who.ecs, opt->address, 16);
-	hi = bpf_be64_to_cpu(w->who.ecs[0]);
-	lo = bpf_be64_to_cpu(w->who.ecs[1]); /* what follows the record is zero */
-	mask_hi = source >= 64 ? 0 : ~0ULL >> (source & 63);
-	mask_lo = source >= 128 ? 0 : source > 64 ? ~0ULL >> (source & 63) : ~0ULL;
-	if ((hi & mask_hi) | (lo & mask_lo))
-		return 0;
-	w->who.family = bpf_ntohs(opt->family);
-	w->who.bits = source;
-	return 1;
+	cookie = (void *)(w->asked.wire + at);
+	return cookie->code == bpf_htons(COOKIE_CODE) && is_current(w, c, cookie);
 }
 
 static __always_inline __u64 requester_hash(const struct requester *who)
@@ -401,7 +469,6 @@ static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w
 	}
 	if (a->opt) {
 		__u32 end = a->end;
-		__u64 words[OPT_BYTES / 8];
 		__u64 part = 0;
 
 		opaque(end);
@@ -410,15 +477,17 @@ static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w
 		opt = (void *)(w->asked.wire + end);
 		opt->size = bpf_htons(EDNS_SIZE);
 		if (w->who.family)
-			opt->scope = scope;
+			((struct ecs *)(opt + 1))->scope = scope;
 		length = a->opt;
 		opaque(length);
 		if (length < OPT_FIXED || length > OPT_BYTES || bpf_xdp_store_bytes(ctx, start + body, opt, length))
 			return -1;
-		__builtin_memcpy(words, opt, sizeof(words));
-#pragma clang loop unroll(full)
-		for (n = 0; n < OPT_BYTES / 8; n++)
-			part += sum_of(words[n]);
+#pragma clang loop unroll(disable)
+		for (n = 0; n < OPT_BYTES / 8; n++) {
+			if (n * 8 >= length)
+				break;
+			part += sum_of(*(__u64 *)((__u8 *)opt + n * 8)); /* what follows the record is zero */
+		}
 		sum += sum_at(a->end + body, part);
 	}
 	return sum;
@@ -494,7 +563,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	}
 	if (!t->body)
 		return DNS_UNKNOWN_NAME;
-	if (!read_opt(w, &a) || (a.opt && !t->by_edns) || (w->who.family && door->guarded))
+	if (!read_opt(w, c, &a) || (a.opt && !t->by_edns) || (w->who.family && door->guarded))
 		return DNS_UNKNOWN_OPTION;
 	if (a.wants_signatures && t->is_signed)
 		return DNS_SIGNED;

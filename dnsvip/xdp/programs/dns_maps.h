@@ -11,7 +11,7 @@ enum dns_bounds {
 	MAX_CELLS = 4096,  /* ways in which answers are counted */
 	MAX_MAKERS = 4096,
 	MAX_CIPHERS = 1024,
-	SEEN = 65536,
+	SEEN = 65536,      /* 16 bits of a hash */
 	EDNS_SIZE = 1232,  /* of our OPT records */
 	TEMPLATES = 16384, /* resized */
 	REQUESTERS = 65536 /* resized */
@@ -24,7 +24,7 @@ enum dns_reason {
 	DNS_OFF,               /* no process feeds the maps, or answers are about to change */
 	DNS_UNUSUAL,           /* no plain question of class IN, or a name that is too long */
 	DNS_UNKNOWN_NAME,      /* there is no answer for the name and type */
-	DNS_UNKNOWN_OPTION,    /* an OPT record with more than a size, DO and ECS */
+	DNS_UNKNOWN_OPTION,    /* an OPT record with more than a size, DO, ECS and a current cookie */
 	DNS_SIGNED,            /* DO, where there are signatures */
 	DNS_TOO_BIG,           /* another answer is for so little room */
 	DNS_UNKNOWN_REQUESTER, /* there is no address for the requester */
@@ -39,7 +39,9 @@ struct dns_config {
 	__s64 clock_offset; /* to add to it for unix time */
 	__u32 names;        /* the generation of valid templates */
 	__u32 addresses;    /* that of valid makers and requesters */
-	__u8 mac[8];        /* the interface's own address */
+	__u64 secret[2];    /* of cookies */
+	__u32 has_secret;
+	__u8 mac[8]; /* the interface's own address */
 };
 
 struct {
@@ -122,18 +124,20 @@ struct requester {
 	__u16 zero;
 };
 
-/* What an address is made of (dnsvip/dns/synthesis/issuer.py), and the last one that was made. */
+/* The last address that was made, and what all are made of (dnsvip/dns/synthesis/issuer.py). The map's own 48 bytes, the
+ * key and this are three cache lines; an address that is made already needs two of them. */
 struct ready {
 	__be64 address[2];
-	struct wide payload; /* all fields but nonce and expiry */
-	__u64 hashed[4];     /* 26 bytes, of which the nonce is a hash */
-	__u64 check;         /* of the address and its slot: two processors may write at a time */
+	__u64 check; /* of the address and its slot: two processors may write at a time */
 	__u32 generation;
 	__u32 slot;
 	__u16 cell;
 	__u8 scope;
 	__u8 is_made; /* the address is made for each slot; else it stays */
 	__u32 zero;
+	struct wide payload; /* all fields but nonce and expiry */
+	__u64 hashed[4];     /* 26 bytes, of which the nonce is a hash */
+	__u64 unused[2];
 };
 
 /* The cluster's active epoch, as dnsvip/address/suffix.py and issuer.py have it. */
@@ -210,7 +214,7 @@ struct asked {
 	__u8 wire[LONGEST + 492]; /* a power of two in all, so that the verifier follows */
 };
 
-#define OPT_BYTES 40 /* a multiple of 8, and room for the longest OPT record that is recognized */
+#define OPT_BYTES 64 /* a multiple of 8, and room for the longest OPT record that is recognized */
 
 #define HEAD_BYTES (22 + 40 + 8 + 12 + NAME_BYTES + 4) /* of the longest headers, with the question */
 

@@ -58,7 +58,7 @@ class Feeder:
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
         self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
-        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b""}
+        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", **_secret(fast)}
         self._fields = image.TYPES.struct("asked").members
 
     # What holds for all
@@ -73,6 +73,7 @@ class Feeder:
         self._fast = fast
         self._addresses += 1
         self._made, self._ciphers = set(), {}
+        self._config |= _secret(fast)
 
     def live(self, now: float, monotonic: int, *, fixed: bool = False) -> None:
         """Answer for as long as that is right, at most LEASE_NS. `now` in unix seconds is `monotonic` in nanoseconds;
@@ -216,3 +217,9 @@ class Feeder:
         """Packets by what became of them."""
         counts = self._maps["dns_reasons"]
         return {word: sum(map(number_of, counts.get_each(u32(number)))) for word, number in image.reasons().items()}
+
+
+def _secret(fast: FastPath) -> dict[str, int | bytes]:
+    """What current cookies are made with."""
+    cookies = fast.engine.cookies
+    return {"has_secret": int(cookies is not None), "secret": cookies.secrets[0] if cookies else b""}

@@ -12,16 +12,25 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.site import DnssecAlgorithm, Snapshot, Zone
 from tests.dns.dnssec.signed import P256, signed
-from tests.dns.hotpath.test_fastpath import BIG, Requesters, changed, decided, moments, names_of, numbers
+from tests.dns.hotpath import test_fastpath
+from tests.dns.hotpath.test_fastpath import BIG, JAR, Requesters, changed, decided, moments, names_of, numbers
 from tests.dns.io.xdp.kernel import Kernel, loaded
 from tests.dns.world import world_snapshot
 from tests.long import long_or
+from tests.samples import NOW
 
 SOURCES = [
     ip_address(text)
     for text in ("192.0.2.1", "192.0.2.3", "203.0.113.9", "2001:db8:53::1", "2001:db8:77::5", "2001:db8::1")
 ]
 TRUSTED = (ip_network("192.0.2.1/32"), ip_network("2001:db8:53::1/128"))
+COOKIES = [
+    cookie
+    for source in SOURCES
+    for cookie in (bytes(8), *(JAR.check(bytes(8), source.packed, NOW + at).answer for at in (0, 0, 3000, -2000)))
+]
+"""Client cookies, and server cookies of all sources: current, of the future, to be renewed."""
+
 ROUNDS, BATCH, BATCHES = 6, 50, long_or(60, long=3400)
 """6 times 3400 times 50 are more than a million questions, a sample is a fiftieth of them."""
 
@@ -38,9 +47,10 @@ def snapshot() -> Snapshot:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("zones", "batches"), [({}, BATCHES), ({"example.test": P256}, BATCHES // 3)])
 def test_the_program_gives_what_the_server_gives(
-    snapshot: Snapshot, zones: Mapping[str, DnssecAlgorithm], batches: int
+    monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, zones: Mapping[str, DnssecAlgorithm], batches: int
 ) -> None:
     """Whatever is asked, the program gives the server's bytes and counts, or leaves the packet untouched."""
+    monkeypatch.setattr(test_fastpath, "COOKIES", COOKIES)
     snapshot = signed(snapshot, zones)
     plain, behind = Engine(snapshot), Engine(snapshot)
     requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 11), moments(11)

@@ -15,6 +15,7 @@ from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.cells import BLOCK, Cells
 from dnsvip.dns.io.xdp.feeder import LEASE_NS, Feeder
+from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.synthesis.issuer import Kind
@@ -140,6 +141,59 @@ def test_a_mark_is_not_enough(program: Kernel) -> None:
     assert program.learn() == 0
     program.ask(question("once.example.test"), STRANGER)
     assert program.learn() == 1
+
+
+def test_many_sources(snapshot: Snapshot) -> None:
+    """However many sources ask in turn, nearly all are known after a few rounds."""
+    with loaded(FastPath(Engine(snapshot))) as program:
+        program.ask_until_known(MADE, STRANGER)
+        asked = [frame(packet(str(ip_address("203.0.114.1") + 256 * n), FOUR, MADE)) for n in range(1500)]
+        for _ in range(4):
+            known = 0
+            for n, each in enumerate(asked):
+                known += program.run(each)[0] == XDP_TX
+                if n % 50 == 0:
+                    program.learn()
+            program.learn()
+        assert known > 1400
+
+
+def test_cookies(snapshot: Snapshot) -> None:
+    """A current server cookie of the source is answered with itself, after ECS too; any other is left to the server."""
+    secrets = bytes(range(16)), bytes(16)
+    engine = Engine(replace(snapshot, cookie_secrets=secrets))
+    jar, old = Cookies(secrets), Cookies(secrets[1:])
+
+    def wire(cookie: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+        option = b"\0\x0a" + len(cookie).to_bytes(2, "big") + cookie
+        return question("www.example.test", 28, opt(before + option + after))
+
+    with loaded(FastPath(engine)) as program:
+        for source in (STRANGER, CLIENT):
+            peer = ip_address(source).packed
+            good = jar.check(b"8 bytes.", peer, NOW).answer
+            subnet = ECS + bytes([198, 51, 100])
+            for asked in (wire(good), wire(good, subnet)):
+                by_server = engine.decide(asked, ip_address(source), Arrival("public", Transport.UDP), NOW).wire
+                assert program.ask_until_known(asked, source) == by_server
+                assert good in (by_server or b"")
+            others = [
+                wire(good, after=subnet),
+                wire(good[:8]),
+                wire(b"other..." + good[8:]),
+                wire(good[:-1] + bytes((good[-1] ^ 1,))),
+                wire(jar.check(b"8 bytes.", ip_address(RESOLVER).packed, NOW).answer),
+                wire(old.check(b"8 bytes.", peer, NOW).answer),
+                wire(jar.check(b"8 bytes.", peer, NOW - 1801).answer),
+                wire(jar.check(b"8 bytes.", peer, NOW + 400).answer),
+            ]
+            before = program.feeder.reasons()["unknown-option"]
+            assert [program.ask(other, source) for other in others] == [None] * len(others)
+            assert program.feeder.reasons()["unknown-option"] == before + len(others)
+        changed = FastPath(Engine(replace(snapshot, generation=2, cookie_secrets=secrets[1:]), engine))
+        program.feeder.use(changed)
+        program.at(NOW)
+        assert program.ask(wire(good), CLIENT) is None
 
 
 def test_names_that_do_not_exist_are_not_asked_about_again(program: Kernel) -> None:

@@ -1,0 +1,106 @@
+"""Nanoseconds per packet of the DNS program in the kernel by outcome, in units of E, measured as `program` measures the
+dispatcher: each packet "cold", in a call of its own. (A repeated one would be its own answer from the second time on.)
+
+    python -m tests.bench.dns_program
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.hotpath.fastpath import FastPath
+from dnsvip.site import Anonymous, Cluster
+from dnsvip.xdp.objects import Object
+from tests.bench.program import Frames, Runner, counting
+from tests.dns.hotpath.test_fastpath import opt, question
+from tests.dns.io.xdp.kernel import HOSTS, Kernel, frame, loaded, packet
+from tests.dns.world import world_snapshot
+from tests.samples import NOW
+
+ROUNDS, PACKETS = 9, 2000
+GOALS = {"plain": 6.0, "ECS, made before": 9.0, "ECS, new in this slot": 45.0}
+"""The limits in E."""
+RESOLVER = "192.0.2.1"
+SLOT = 100_000
+"""Seconds to the next slot of every cluster."""
+
+
+def snapshot_frames(count: int) -> Mapping[str, Frames]:
+    """Frames by outcome: from as many sources, or with as many ECS prefixes, as there are."""
+    to = HOSTS["public"][4]
+    sources = [str(ip_address("203.0.113.0") + 256 * n) for n in range(count)]
+    plain, made = question("mail.example.test", 1, opt()), question("www.example.test", 28, opt())
+    prefixes = [opt(b"\0\x08\0\x07\0\1\x18\0" + bytes((10, n >> 8, n & 255))) for n in range(count)]
+    return {
+        "plain": Frames(frame(packet(source, to, plain)) for source in sources),
+        "per client, made before": Frames(frame(packet(source, to, made)) for source in sources),
+        "ECS, made before": Frames(
+            frame(packet(RESOLVER, to, question("www.example.test", 28, each))) for each in prefixes
+        ),
+        "unknown name": Frames(
+            frame(packet(RESOLVER, to, question(f"{n:06}.example.test", 28, opt()))) for n in range(count)
+        ),
+        "not ours": Frames(frame(packet(source, to, plain, dport=5300)) for source in sources),
+    }
+
+
+def learn(kernel: Kernel, frames: Frames) -> None:
+    """Have the program know all of these questions."""
+    for _ in range(3):
+        for at in range(0, frames.size * frames.count, frames.size):
+            kernel.run(frames.held.raw[at : at + frames.size])
+            if at % (64 * frames.size) == 0:
+                kernel.learn()
+        kernel.learn()
+
+
+def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> dict[str, float]:
+    """Median nanoseconds by outcome; E is a program that returns at once. Needs root."""
+    world = world_snapshot()
+    web = world.site.clusters["web"]
+    assert isinstance(web, Cluster)
+    site = replace(
+        world.site,
+        classify=replace(world.site.classify, trust_ecs_from=(ip_network(f"{RESOLVER}/32"),)),
+        clusters={**world.site.clusters, "web": replace(web, anonymous=Anonymous.ENCODED)},
+    )
+    frames = snapshot_frames(packets)
+    samples: dict[str, list[float]] = {}
+    with loaded(FastPath(Engine(replace(world, site=site)))) as kernel, Object.open("empty") as empty, counting():
+        empty.load()
+        nothing, runner = Runner(empty.program(empty.programs[0])), Runner(kernel.program)
+        known = [name for name in frames if name not in ("unknown name", "not ours")]
+        for name in known:
+            learn(kernel, frames[name])
+        for turn in range(rounds):
+            kernel.at(NOW + turn * SLOT)
+            before = kernel.feeder.reasons()
+            new = runner.cold(frames["ECS, made before"])
+            samples.setdefault("ECS, new in this slot", []).append(new)
+            runner.cold(frames["per client, made before"])
+            for name, some in frames.items():
+                samples.setdefault(name, []).append(runner.cold(some))
+                samples.setdefault("E", []).append(nothing.cold(some))
+            after = kernel.feeder.reasons()
+            missed = after["unknown-requester"] - before["unknown-requester"]
+            assert missed < 3 * packets // 50, missed  # reserved addresses
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def main() -> None:
+    """Print the figures."""
+    figures = measure()
+    e = figures.pop("E")
+    sys.stdout.write(f"E: {e:.1f} ns\n")
+    for name, cold in figures.items():
+        goal = f"  goal {GOALS[name]:g} E" if name in GOALS else ""
+        sys.stdout.write(f"{name:24} {cold:7.1f} ns = {cold / e:5.2f} E{goal}\n")
+
+
+if __name__ == "__main__":
+    main()
