@@ -30,6 +30,8 @@ CALM, EARNED = 1000, 8
 CONTINUATIONS = 8
 """Frames of a request's head after the first."""
 
+LONG_HEAD = "the head of a request is too long"
+
 UNSENT = 1 << 17
 """Bytes of answers that wait for the peer's windows; beyond, requests are refused."""
 
@@ -207,13 +209,15 @@ class Http2:
     def _continuation(self, begun: _Block, flags: int, payload: bytes) -> Request | None:
         self._spend(1)
         begun = _Block(begun.stream, begun.bytes + payload, begun.last, begun.number + 1)
-        if begun.number > CONTINUATIONS or len(begun.bytes) > MAX_FRAME:
-            raise Broken(Error.ENHANCE_YOUR_CALM, why="the head of a request is too long")
+        if begun.number > CONTINUATIONS or len(begun.bytes) > MAX_HEAD:
+            raise Broken(Error.ENHANCE_YOUR_CALM, why=LONG_HEAD)
         self._block = None if flags & frames.END_HEADERS else begun
         return self._head(begun.stream, begun.bytes, begun.last) if self._block is None else None
 
     def _head(self, stream: int, block: bytes, last: bool) -> Request | None:
         """A request's head, or its trailers."""
+        if len(block) > MAX_HEAD:
+            raise Broken(Error.ENHANCE_YOUR_CALM, why=LONG_HEAD)
         state = self._streams.get(stream)
         refused = state is None and len(self._streams) >= STREAMS
         if stream <= self._highest or refused:
