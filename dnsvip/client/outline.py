@@ -22,6 +22,9 @@ PLAIN_UDP_SIZE = 512  # octets, RFC 1035 section 4.2.1
 EDNS_VERSION = 0
 """The version that we speak (RFC 6891 section 6.1.3)."""
 
+OPT_LENGTH_AT = 9
+"""Octets of an OPT record before the length of its data: the root's name, type, class and TTL."""
+
 WITHOUT_QUESTION = frozenset({dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED})
 """Rcodes of answers whose sender may not have read the question, and then leaves it out."""
 
@@ -41,7 +44,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A message's header and question. `udp_size` (octets) and `edns_version` are None without EDNS."""
+    """A message's header and question. `udp_size` (octets) and `edns_version` are None without EDNS; `opt_at` is where
+    the length of the OPT record's data is, None unless that is the last record."""
 
     id: int
     flags: int
@@ -49,6 +53,7 @@ class Outline:
     edns_version: int | None
     udp_size: int | None
     is_signed: bool
+    opt_at: int | None = None
 
     @property
     def is_response(self) -> bool:
@@ -88,22 +93,25 @@ def outline(wire: bytes) -> Outline:
     questions, at = _questions(wire, counts[0])
     version: int | None = None
     size: int | None = None
+    opt_at: int | None = None
     is_signed = False
     last, names = sum(counts[1:]) - 1, WireNames(wire)
     for index in range(last + 1):
+        start = at
         octets, rdtype, rdclass, ttl, at = _record(wire, names, at)
         is_additional = index >= counts[1] + counts[2]
         if rdtype == dns.rdatatype.OPT and is_additional:
             if version is not None or octets > 1:
                 raise Malformed("a second OPT, or one with an owner")  # RFC 6891 section 6.1.1
             version, size = ttl >> 16 & 0xFF, rdclass
+            opt_at = start + OPT_LENGTH_AT if index == last else None
         elif rdtype == dns.rdatatype.TSIG:
             if index != last or not is_additional:
                 raise Malformed("TSIG is not the last record")  # RFC 8945 section 5.1
             is_signed = True
     if at != len(wire):
         raise Malformed("octets after the last record")
-    return Outline(number, flags, questions, version, size, is_signed)
+    return Outline(number, flags, questions, version, size, is_signed, opt_at)
 
 
 def failure(wire: bytes, rcode: int) -> bytes:

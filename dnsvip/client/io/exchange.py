@@ -21,13 +21,12 @@ import dns.tsig
 
 from dnsvip.client.enrolment import TsigIdentity
 from dnsvip.client.io.encrypted.channels import Channels
+from dnsvip.client.padding import PADDED_TO
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 from dnsvip.site.server_forms import is_encrypted
 
 UDP_PAYLOAD = 1232  # bytes; DNS flag day 2020
-PADDED_TO = 128
-"""Bytes that the length of an encrypted query is a multiple of (RFC 8467 section 4.1)."""
 ROUNDS = 2
 """Passes over the list of servers before giving up."""
 

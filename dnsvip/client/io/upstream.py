@@ -15,6 +15,7 @@ import dns.rcode
 
 from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.outline import Malformed, Outline, failure, outline, truncated
+from dnsvip.client.padding import padded, unpadded
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 from dnsvip.site.server_forms import is_encrypted
@@ -82,10 +83,11 @@ async def _over_tcp(query: Outline, wire: bytes, host: str, port: int) -> bytes:
 
 async def _encrypted(query: Outline, wire: bytes, server: str, channels: Channels) -> bytes:
     """Raises Malformed as `_over_tcp`."""
-    answer = await channels.ask(server, wire)
+    sent = padded(query, wire)
+    answer = await channels.ask(server, sent)
     if not _is_answer(query, answer):
         raise Malformed(f"{server} answers another question")
-    return answer
+    return answer if sent is wire else unpadded(outline(answer), answer)
 
 
 async def framed(reader: asyncio.StreamReader) -> bytes:
