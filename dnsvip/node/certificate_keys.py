@@ -13,8 +13,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import (
+    DNSName,
+    ExtensionNotFound,
+    IPAddress,
+    SubjectAlternativeName,
+    load_pem_x509_certificates,
+)
 
+from dnsvip.errors import ConfigError
 from dnsvip.site.node_listen import ListenerTls
 
 log = structlog.get_logger()
@@ -35,24 +42,10 @@ class CertificateKeys:
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self.digests = tuple(dict.fromkeys(self._read()))
-            except (OSError, ValueError, TypeError) as error:
-                text, file = (
-                    "the keys of a DNS certificate cannot be read; its TLSA records stay",
-                    self._tls.certificate,
-                )
-                log.error(text, certificate=str(file), error=str(error))
+                self.digests = keys_of(self._tls)
+            except ConfigError as error:
+                log.error("a DNS certificate cannot be read; its TLSA records stay", error=str(error))
         return self.digests
-
-    def _read(self) -> list[str]:
-        tls = self._tls
-        key = load_pem_x509_certificates(tls.certificate.read_bytes())[0].public_key()
-        digests = [_digest(key)]
-        if _digest(load_pem_private_key(tls.key.read_bytes(), None).public_key()) != digests[0]:
-            raise ValueError(f"{tls.certificate} is not for the key in {tls.key}")
-        if tls.next_key is not None:
-            digests.append(_digest(public_key(tls.next_key)))
-        return digests
 
     def _stamped(self) -> tuple[object, ...]:
         stamp: list[object] = []
@@ -63,6 +56,30 @@ class CertificateKeys:
             except OSError:
                 stamp.append(None)
         return tuple(stamp)
+
+
+def keys_of(tls: ListenerTls) -> tuple[str, ...]:
+    """SHA-256 digests (hex) of the keys of a certificate and of the next one; raises ConfigError where they cannot be
+    read, or the certificate is for another key."""
+    try:
+        held = load_pem_x509_certificates(tls.certificate.read_bytes())[0].public_key()
+        if _digest(load_pem_private_key(tls.key.read_bytes(), None).public_key()) != _digest(held):
+            raise ValueError(f"{tls.certificate} is not for the key in {tls.key}")
+        keys = [held] if tls.next_key is None else [held, public_key(tls.next_key)]
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{tls.certificate}: {error}") from None
+    return tuple(dict.fromkeys(map(_digest, keys)))
+
+
+def names_of(certificate: Path) -> set[str]:
+    """The names and addresses that a certificate is for; none where it cannot be read."""
+    try:
+        found = load_pem_x509_certificates(certificate.read_bytes())[0]
+        names = found.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except (OSError, ValueError, ExtensionNotFound):
+        return set()
+    hosts = {name.lower() for name in names.get_values_for_type(DNSName)}
+    return hosts | {str(address) for address in names.get_values_for_type(IPAddress)}
 
 
 def public_key(file: Path) -> PublicKeyTypes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dnsvip.cli import main
 from tests.client.encrypted.authority import NAME, Authority
 from tests.node.serving import Node, free_port, node, within
 from tests.node.test_secondary import apply
@@ -99,14 +102,32 @@ def test_published(published: Publishing) -> None:
     assert shown[0]["detail"]["offers"][0]["name"] == NAME
 
 
-def test_for_others(published: Publishing) -> None:
+def said(one: Publishing, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+    """What `nodes discovery` prints."""
+    with contextlib.chdir(one.node.folder), contextlib.suppress(SystemExit):
+        main(["nodes", "discovery", "node.toml", *more])
+    return capsys.readouterr()
+
+
+def test_for_others(published: Publishing, capsys: pytest.CaptureFixture[str]) -> None:
     """`nodes discovery` shows records and options; without an encrypted listener it says what is missing."""
-    shown = published.node.dnsvip("nodes", "discovery", "node.toml")
-    assert f"_dns.{NAME}. 300 IN SVCB 1 {NAME}." in shown.stdout
-    assert shown.stdout.count("TLSA 3 1 1") == 2
-    assert "dhcp-option=" not in shown.stdout.partition("; DHCP, Kea")[2]
-    assert "dhcp-option=162," in shown.stdout
-    plain = json.loads(published.node.dnsvip("nodes", "discovery", "node.toml", "--json").stdout)
+    shown = said(published, capsys)
+    assert f"_dns.{NAME}. 300 IN SVCB 1 {NAME}." in shown.out
+    assert shown.out.count("TLSA 3 1 1") == 2
+    assert "dhcp-option=" not in shown.out.partition("; DHCP, Kea")[2]
+    assert "dhcp-option=162," in shown.out
+    assert "caution" not in shown.err
+    published.authority.issue("other.example.test", label="other")
+    for suffix in ("pem", "key"):
+        other = published.authority.file.parent / f"other.{suffix}"
+        (published.node.folder / f"dns.{suffix}").write_bytes(other.read_bytes())
+    cautions = said(published, capsys).err
+    assert f"is not for {NAME}: no client takes it" in cautions
+    assert "is not for 127.0.0.1: whoever asks there" in cautions
+    (published.node.folder / "dns.key").write_bytes((published.node.folder / "next.key").read_bytes())
+    assert "is not for the key in" in said(published, capsys).err
+    published.renew("dns")
+    plain = json.loads(said(published, capsys, "--json").out)
     assert plain["announcements"][0]["dhcp4"]
     published.node.write_node()
-    assert "no encrypted listener" in published.node.dnsvip("nodes", "discovery", "node.toml").stderr
+    assert "no encrypted listener" in said(published, capsys).err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -15,14 +15,15 @@ from dnsvip.dns.discovery.dnr import DHCP4, DHCP6, Announcement, announcements
 from dnsvip.dns.discovery.offers import Offer, offers_of
 from dnsvip.dns.discovery.records import TTL, Published, by_priority, records_of
 from dnsvip.errors import ConfigError
-from dnsvip.node.certificate_keys import CertificateKeys
+from dnsvip.node.certificate_keys import keys_of, names_of
 from dnsvip.site.io.files import load_node
+from dnsvip.site.node_listen import Listener
 
 
 def show(node_file: Path, addresses: Sequence[IPv4Address | IPv6Address], lifetime: int, *, as_json: bool) -> None:
     """Print it; `addresses` are for listeners that name none. Raises ConfigError."""
     settings = load_node(node_file).dns
-    keys = {listener.tls: CertificateKeys(listener.tls).refresh() for listener in settings.listeners if listener.tls}
+    keys = {listener.tls: keys_of(listener.tls) for listener in settings.listeners if listener.tls}
     offers = [
         replace(offer, addresses=tuple(addresses)) if addresses and not offer.addresses else offer
         for offer in offers_of(settings.listen, settings.tls, keys)
@@ -33,12 +34,29 @@ def show(node_file: Path, addresses: Sequence[IPv4Address | IPv6Address], lifeti
             ' address = "tls://[::]:853", and names = ["dns.example.test"] to [dns.tls]'
         )
     offers = [offer for _, offer in by_priority(offers)]
+    for caution in _cautions(settings.listeners, offers):
+        click.secho(f"caution: {caution}", fg="yellow", err=True)
     records, announced = records_of(offers), announcements(offers, lifetime)
     if as_json:
         click.echo(json.dumps(_plain(records, announced), indent=2))
         return
     for line in _lines(records, announced):
         click.echo(line)
+
+
+def _cautions(listeners: Iterable[Listener], offers: Iterable[Offer]) -> Iterator[str]:
+    """What in a certificate keeps clients from believing what they find."""
+    wanted = {offer.name: offer.addresses for offer in offers}
+    for tls in {listener.tls for listener in listeners if listener.tls}:
+        has = names_of(tls.certificate)
+        for name in tls.names:
+            parent = f"*.{name.partition('.')[2]}"
+            if name in wanted and name not in has and parent not in has:
+                yield f"{tls.certificate} is not for {name}: no client takes it"
+        missing = {str(address) for name in tls.names for address in wanted.get(name, ())} - has
+        if missing:
+            some = ", ".join(sorted(missing))
+            yield f"{tls.certificate} is not for {some}: whoever asks there for _dns.resolver.arpa does not believe it"
 
 
 def _lines(records: Iterable[Published], announced: Sequence[Announcement]) -> Iterable[str]:
