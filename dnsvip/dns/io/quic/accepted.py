@@ -89,6 +89,7 @@ class Accepted(QuicConnection):
             session_ticket_handler=tickets.keep,
         )
         self._greet, self._vouch, self._begun = greet, vouch, b""
+        self._looked_up = self._sent = 0
 
     @property
     def begun(self) -> bool:
@@ -109,19 +110,43 @@ class Accepted(QuicConnection):
         """Release what only a handshake needs: 48 KiB to write its messages in."""
         self._crypto_buffers = {}
 
+    def release(self) -> None:
+        """Forget all. aioquic's objects refer to each other in circles, 60 KB of them, which a collector of garbage may
+        leave for long where a site is large. Nothing may be asked of it any more."""
+        parts = (self._loss, *self._loss.spaces, getattr(self, "tls", self), self)
+        for part in parts:
+            vars(part).clear()
+
     def wants(self, stream: int) -> bool:
         """Whether the peer still takes what is sent on a stream."""
         known = self._streams.get(stream)
         return known is not None and known.sender._reset_error_code is None
 
-    def held(self) -> int:
-        """Bytes that have come and wait for others before them."""
+    def holds_more_than(self, most: int) -> bool:
+        """Whether so many bytes have come and wait for others before them; looked up when a quarter as many have come,
+        gaps included."""
+        used, crypto = self._local_max_data.used, self._crypto_streams[tls.Epoch.ONE_RTT]
+        if self._handshake_confirmed and used - self._looked_up < most // 4 and not crypto.receiver._buffer:
+            return False
+        self._looked_up = used
         streams = (*self._streams.values(), *self._crypto_streams.values())
-        return sum(len(stream.receiver._buffer) for stream in streams)
+        return sum(len(stream.receiver._buffer) for stream in streams) > most
+
+    def owes_more_than(self, most: int) -> bool:
+        """Whether so many bytes of answers are not acknowledged; looked up when as many have been sent."""
+        if self._sent <= most:
+            return False
+        self._sent = self.unsent()
+        return self._sent > most
 
     def unsent(self) -> int:
         """Bytes of answers that the peer has not acknowledged."""
         return sum(len(stream.sender._buffer) for stream in self._streams.values())
+
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        """See QuicConnection."""
+        self._sent += len(data)
+        super().send_stream_data(stream_id, data, end_stream)
 
     def _initialize(self, peer_cid: bytes) -> None:
         """See QuicConnection: makes the TLS context, right before the first message."""

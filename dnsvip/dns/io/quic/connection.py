@@ -183,6 +183,8 @@ class Connection:
         elif session and session.ready and self._may_send():
             session.work()
             self.touch()
+        if self.over:
+            return False
         session = self._session
         more = bool(self._inbox or self._due or (session and session.ready and self._may_send()))
         if not more or self._unflushed >= FLUSH or self.quic.failure is not None:
@@ -196,7 +198,7 @@ class Connection:
             self.give_up("handshake_failed")
             return
         self._handle_events()
-        if self.quic.held() > MOST_HELD:
+        if self.quic.holds_more_than(MOST_HELD):
             self.end(self._session.excessive if self._session else QuicErrorCode.NO_ERROR, "too many gaps")
 
     def _handle_events(self) -> None:
@@ -232,7 +234,7 @@ class Connection:
 
     def _may_send(self) -> bool:
         """Whether the peer takes what it is sent."""
-        if self.quic.unsent() <= MOST_UNSENT:
+        if not self.quic.owes_more_than(MOST_UNSENT):
             self._stuck = None
             return True
         if self._stuck is None:
@@ -306,6 +308,7 @@ class Connection:
             self._session = None
             if self._timer is not None:
                 self._timer.cancel()
+            self.quic.release()
 
     def give_up(self, why: str) -> None:
         """End it, and count why."""
@@ -329,6 +332,8 @@ class Connection:
 
     def close(self) -> None:
         """End by request of ours."""
+        if self.over:  # as another one was closed
+            return
         self.end(self._session.none if self._session else QuicErrorCode.NO_ERROR, "")
         self._flush()
         self._close()

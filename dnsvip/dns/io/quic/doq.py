@@ -118,6 +118,7 @@ class DoqSession:
     def stop(self) -> None:
         """The connection is over: there is nobody to answer any more."""
         self._ongoing.clear()
+        del self._ongoing  # which refers to it
 
     def work(self) -> None:
         """Answer a message, or take a step of a long answer, in turn."""

@@ -50,9 +50,7 @@ class Handshakes:
     def __init__(self, tally: Counter[str]) -> None:
         self._gate = Gate(StreamLimits(MOST_PROVEN, MOST_OF_SOURCE))
         self._unproven: set[Connection] = set()
-        self._opening: FairQueue[Connection] = FairQueue(
-            sys.maxsize
-        )  # a connection is in it once, and they are bounded
+        self._opening: FairQueue[Connection] = FairQueue(sys.maxsize)  # each is in it once, and they are bounded
         self._newcomers: FairQueue[tuple[Newcomer, Callable[[Newcomer], None]]] = FairQueue(MOST_NEWCOMERS)
         self._scheduled: asyncio.Handle | None = None
         self._tally = tally

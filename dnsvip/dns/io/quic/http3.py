@@ -164,6 +164,7 @@ class Http3Session:
     def stop(self) -> None:
         """The connection is over: there is nobody to answer any more."""
         self._https.stop()
+        del self._https  # which refers to it
 
     # What `Https` asks of a stream.
 

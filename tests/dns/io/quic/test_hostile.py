@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aioquic import tls
@@ -21,7 +24,8 @@ from aioquic.quic.packet import QuicErrorCode, encode_quic_version_negotiation, 
 
 from dnsvip.dns.io.framing import frame
 from dnsvip.dns.io.gate import StreamLimits
-from dnsvip.dns.io.quic import connection, handshakes
+from dnsvip.dns.io.quic import connection, handshakes, listener
+from dnsvip.dns.io.quic.accepted import Accepted
 from dnsvip.dns.io.quic.doq import DoqError
 from dnsvip.site.node_dns import DnsSettings
 from dnsvip.site.node_listen import Listener, ListenerTls
@@ -264,21 +268,35 @@ def test_another_address(server: Running) -> None:
     assert counts(server)["moved"] > 0
 
 
-async def test_memory(own: Running) -> None:
-    """Hundreds of connections, however they end, leave nothing behind."""
-    for number in range(40):
-        client = Bare(own.port, source=f"127.2.{number}.1")
-        client.quic.send_stream_data(0, frame(question())[: 9 if number % 2 else None], end_stream=number % 3 == 0)
-        client.exchange(2, 0.02)
-        if number % 4 == 0:
-            client.quic.close()
-            client.exchange(1, 0.01)
-    quic = own.server._quic
-    assert len(own.server._gate.streams) <= 30
-    assert eventually(lambda: not quic._listeners[0]._connections, 6)
-    assert not quic._handshakes._unproven
-    assert not own.server._gate.streams
-    assert counts(own)["open"] == 0
+async def test_memory(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections, however they end, leave nothing behind, for a collector of garbage neither."""
+    made: list[weakref.ref[Accepted]] = []
+
+    def noting(*args: Any) -> Accepted:
+        quic = Accepted(*args)
+        made.append(weakref.ref(quic))
+        return quic
+
+    monkeypatch.setattr(listener, "Accepted", noting)
+    gc.disable()
+    try:
+        for number in range(40):
+            client = Bare(own.port, source=f"127.2.{number}.1")
+            client.quic.send_stream_data(0, frame(question())[: 9 if number % 2 else None], end_stream=number % 3 == 0)
+            client.exchange(2, 0.02)
+            if number % 4 == 0:
+                client.quic.close()
+                client.exchange(1, 0.01)
+        quic = own.server._quic
+        assert len(own.server._gate.streams) <= 30
+        assert eventually(lambda: not quic._listeners[0]._connections, 6)
+        assert not quic._handshakes._unproven
+        assert not own.server._gate.streams
+        assert counts(own)["open"] == 0
+        assert len(made) == 40
+        assert eventually(lambda: not any(ref() for ref in made), 1)
+    finally:
+        gc.enable()
 
 
 FLOOD = """
