@@ -41,7 +41,7 @@ class Publishing:
 
     def renew(self, label: str) -> None:
         """A certificate for another key."""
-        chain, key = self.authority.issue(NAME, "127.0.0.1", label=label)
+        chain, key = self.authority.pair(NAME, "127.0.0.1", label=label)
         (self.node.folder / f"{label}.pem").write_bytes(chain.read_bytes())
         (self.node.folder / f"{label}.key").write_bytes(key.read_bytes())
 
@@ -117,7 +117,7 @@ def test_for_others(published: Publishing, capsys: pytest.CaptureFixture[str]) -
     assert "dhcp-option=" not in shown.out.partition("; DHCP, Kea")[2]
     assert "dhcp-option=162," in shown.out
     assert "caution" not in shown.err
-    published.authority.issue("other.example.test", label="other")
+    published.authority.pair("other.example.test", label="other")
     for suffix in ("pem", "key"):
         other = published.authority.file.parent / f"other.{suffix}"
         (published.node.folder / f"dns.{suffix}").write_bytes(other.read_bytes())

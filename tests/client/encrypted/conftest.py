@@ -15,4 +15,4 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def files(authority: Authority) -> KeyPair:
     """For dns.example.test, names one label below it, and 127.0.0.1."""
-    return authority.issue(NAME, f"*.{NAME}", "127.0.0.1")
+    return authority.pair(NAME, f"*.{NAME}", "127.0.0.1")

@@ -58,7 +58,7 @@ class World:
     def __init__(self, made: Node, folder: Path) -> None:
         self.node, self.folder, self.tls = made, folder, free_port()
         self.authority = Authority(folder)
-        chain, key = self.authority.issue(NAME, f"*.{NAME}")
+        chain, key = self.authority.pair(NAME, f"*.{NAME}")
         (made.folder / "dns.pem").write_bytes(chain.read_bytes())
         (made.folder / "dns.key").write_bytes(key.read_bytes())
         file = made.folder / "node.toml"

@@ -127,7 +127,7 @@ async def test_unknown_authority(kind: Any, files: KeyPair, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", KINDS)
 async def test_expired(kind: Any, authority: Authority) -> None:
     """A certificate whose time is over is refused."""
-    expired = authority.issue(SERVER_NAME, days=-0.1, label="expired")
+    expired = authority.pair(SERVER_NAME, days=-1, label="expired")
     async with kind(honest, expired) as server:
         with pytest.raises(ChannelError, match="expired"):
             await trusting(authority).ask(server.server(), query())
@@ -182,7 +182,7 @@ async def test_a_key_goes_before_a_token(authority: Authority, files: KeyPair) -
 @pytest.mark.parametrize("kind", [Dot, Doh])
 async def test_a_client_certificate(kind: Any, authority: Authority, files: KeyPair) -> None:
     """The client shows its certificate to the server."""
-    certificate = authority.issue("acme", label="acme")
+    certificate = authority.pair("acme", label="acme")
     async with kind(honest, files, authority.ca) as server:
         channels = Channels(Credentials(ServerTrust(authority.ca), certificate=certificate))
         await channels.ask(server.server(), query())

@@ -87,7 +87,7 @@ async def test_a_certificate_that_is_refused(
     path = tmp_path / "enrolment.json"
     client_files.save(enrolled(server, authority, scheme, "acme"), path)
     (tmp_path / "other").mkdir()
-    chain, key = Authority(tmp_path / "other").issue("acme")
+    chain, key = Authority(tmp_path / "other").pair("acme")
     (tmp_path / "enrolment.crt").write_bytes(chain.read_bytes())
     (tmp_path / "enrolment.key").write_bytes(key.read_bytes())
     (tmp_path / "enrolment.key").chmod(0o600)
@@ -104,7 +104,7 @@ async def test_a_certificate(server: Running, authority: Authority, scheme: str,
     """By the certificate beside its enrolment the client is known; a key that others can read is not used."""
     path = tmp_path / "enrolment.json"
     client_files.save(enrolled(server, authority, scheme, "laptop"), path)
-    chain, key = authority.issue("laptop.example.test", label=f"laptop-{scheme}")
+    chain, key = authority.pair("laptop.example.test", label=f"laptop-{scheme}")
     (tmp_path / "enrolment.crt").write_bytes(chain.read_bytes())
     (tmp_path / "enrolment.key").write_bytes(key.read_bytes())
     (tmp_path / "enrolment.key").chmod(0o644)

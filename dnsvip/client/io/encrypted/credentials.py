@@ -98,7 +98,18 @@ def pin_of(certificate: x509.Certificate) -> str:
     return b64encode(sha256(key).digest()).decode()
 
 
-_REFUSALS = ("unknown ca", "bad certificate", "certificate expired", "certificate revoked", "certificate unknown")
+_REFUSALS = tuple(
+    f"alert {words}"
+    for words in (
+        "unknown ca",
+        "bad certificate",
+        "certificate expired",
+        "certificate revoked",
+        "certificate unknown",
+        "decrypt error",  # another authority of the same name
+    )
+)
+"""What alerts about a client's certificate end with."""
 
 
 def broken(error: Exception) -> Closed:

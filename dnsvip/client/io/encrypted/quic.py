@@ -32,7 +32,7 @@ IDLE_SECONDS = 30.0
 NO_ERROR, PROTOCOL_ERROR, REQUEST_CANCELLED = 0, 2, 3  # RFC 9250 section 4.3
 _CRYPTO_ERRORS = 0x100
 """QUIC's errors from here on are 0x100 and a TLS alert (RFC 9001 section 4.8)."""
-_ABOUT_CERTIFICATES = frozenset({42, 44, 45, 46, 48})
+_ABOUT_CERTIFICATES = frozenset({42, 44, 45, 46, 48, 51})
 _ALERTS = {42: "its certificate is not good", 45: "its certificate has expired", 49: "refuses this client"}
 
 
