@@ -65,7 +65,10 @@ class Framer:
             return data[begin : begin + HEADER_SIZE]
         if end > len(data):
             return None
-        self._at = end
+        if end == len(data):
+            self._data, self._at = b"", 0
+        else:
+            self._at = end
         return data[begin:end]
 
 

@@ -109,7 +109,7 @@ class Channel:
     def decrypt(self) -> bytes:
         """The next piece that the peer has sent; b"" where none is complete."""
         try:
-            data = self._session.read(READ)
+            data = self._session.read(min(self.held, READ) or 1)  # room for no more: its rest would stay unused
         except ssl.SSLWantReadError:
             return b""
         except ssl.SSLError:
