@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from random import Random
 
 import pytest
@@ -34,6 +36,7 @@ from tests.dispatcher.build import (
     segment,
     snapshot,
 )
+from tests.dispatcher.test_fuzz import mutated, seeds
 
 TABLES = DispatchTables(snapshot())
 GREEDY, OTHER = 0x2001_0DB8_0066_0001 << 64 | 1, 0x2001_0DB8_0099_0001 << 64 | 1
@@ -198,3 +201,25 @@ def test_the_same_verdicts() -> None:
         handle(data)
     assert found == expected
     assert flows.established.slots.keys() == waited.established.slots.keys()
+
+
+def test_any_packet_waits_or_passes() -> None:
+    """Mutated packets of every kind: none makes the turns fail, each waits or is handled once, and nothing stays."""
+    flows = Flows(500)
+    turns = Turns(flows, 64)
+    read, counted = 0, Counter[str]()
+    for data in islice(mutated(Random(20_261_201), seeds()), 8000):
+        packet = parse(data)
+        read += 1
+        if isinstance(packet, Packet) and turns.waits(data, packet, TABLES):
+            counted["overload"] += len(turns.put(data, packet))
+        else:
+            counted[decide(data, TABLES, flows, NOW_NS, 0, packet).reason] += 1
+        if read % 20 == 0 and (one := turns.take()):
+            counted[decide(one.data, TABLES, flows, NOW_NS, one.step, one.packet).reason] += 1
+    assert counted["overload"]
+    assert counted["known"]
+    assert counted.total() + len(turns) == read
+    while turns.take():
+        pass
+    assert not turns._names
