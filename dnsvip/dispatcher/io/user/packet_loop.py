@@ -92,7 +92,7 @@ class PacketLoop:
         if self._fd >= 0:
             scheduled = self._scheduled
             self._drain()
-            if scheduled is not None:  # its turn of the loop may be far away
+            if scheduled is not None and self._fd >= 0:  # its turn of the loop may be far away
                 scheduled.cancel()
                 self._work()
 
@@ -173,11 +173,13 @@ class PacketLoop:
     def _work(self) -> None:
         """Handle packets in their turns for a slice of time, and see to what is left."""
         take, now, end = self._turns.take, time.time_ns(), time.thread_time() + SLICE
-        while (one := take()) is not None:
-            self._decide(one.data, one.packet, now, one.step)
-            if time.thread_time() >= end:
-                break
-        self._scheduled = asyncio.get_running_loop().call_soon(self._work) if self._turns else None
+        try:
+            while (one := take()) is not None:
+                self._decide(one.data, one.packet, now, one.step)
+                if time.thread_time() >= end:
+                    break
+        finally:  # a packet that cannot be sent costs itself, not those behind it
+            self._scheduled = asyncio.get_running_loop().call_soon(self._work) if self._turns else None
 
     def _decide(self, data: bytes, packet: Packet | Malformed, now: int, step: int) -> None:
         verdict, problem = outcome(data, self.tables, self._flows, now, step, packet)

@@ -29,6 +29,7 @@ class Plane:
         self.device.setblocking(False)
         self._ours.setblocking(False)
         self.forwarded: list[bytes] = []
+        self.fails = False
         self.events = UserEvents()
         paths = Paths()
         for server in POOLS["fast"].servers:
@@ -39,6 +40,8 @@ class Plane:
         self.sent = 0
 
     def _send(self, data: bytes) -> int:
+        if self.fails:
+            raise RuntimeError("cannot send")
         self.forwarded.append(data[8:])  # without the DSCP that its tier gives it
         return len(data)
 
@@ -128,3 +131,20 @@ async def test_what_waits_is_handled_where_the_loop_is_kept() -> None:
         made.device.send(segment(VIP, source=OTHER))
         made.loop.poll()
         assert len(made.forwarded) == made.sent + 1
+
+
+async def test_a_packet_that_fails_costs_itself() -> None:
+    """Where sending a packet raises what nobody has foreseen, those behind it are handled all the same."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    with plane() as made:
+        made.fails = True
+        made.fill()
+        while len(faults) < 3:
+            await asyncio.sleep(0)
+        made.fails = False
+        while made.loop.waiting:
+            await asyncio.sleep(0)
+        made.device.send(segment(VIP, source=OTHER))
+        await asyncio.sleep(0.01)
+        assert segment(VIP, source=OTHER)[8:] in made.forwarded
