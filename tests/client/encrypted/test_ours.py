@@ -69,6 +69,15 @@ async def test_it_is_known(
     agent.close()
 
 
+async def test_a_token_in_the_path(server: Running, authority: Authority) -> None:
+    """A server may be named with a token in its path."""
+    made = enrolled(server, authority, "https", "van")
+    agent = Agent(replace(made, servers=(made.servers[0].replace("#", f"/{TOKEN}#"),)))
+    resolved = await agent.resolve(SERVICE, source=SOURCE)
+    assert who_is(server.snapshot, int(resolved.issued))["client"] == 2001
+    agent.close()
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_wrong_token(server: Running, authority: Authority, scheme: str) -> None:
     """A token that is none of the site's is refused, and nobody takes its bearer for anonymous."""
