@@ -25,7 +25,7 @@ CLIENTS = st.builds(
     id=st.integers(1, (1 << 63) - 1),
     tier=st.sampled_from(["gold", "standard"]),
     match=st.lists(
-        st.builds(Match, st.sampled_from([Step.TLS, Step.TOKEN, Step.LISTENER]), st.text(min_size=1))
+        st.builds(Match, st.sampled_from([Step.TOKEN, Step.LISTENER]), st.text(min_size=1))
         | st.builds(Match, st.just(Step.GEO), st.sampled_from(["country:DE", "continent:EU", "asn:64500"]))
         | st.builds(
             Match, st.sampled_from([Step.SOURCE, Step.ECS]), st.sampled_from(["192.0.2.0/24", "2001:db8::/48"])

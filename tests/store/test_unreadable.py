@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from dnsvip.errors import Conflict, InvalidSite, SecretError, UnreadableError
-from dnsvip.site import Classify, ClientState, Cluster, DnsGroup, Pool, ServerState, Site, Zone
+from dnsvip.site import Classify, ClientState, Cluster, DnsGroup, DnsToken, Pool, ServerState, Site, Zone
 from dnsvip.site.io.files import load_site
 from dnsvip.site.plan import Change, plan
 from dnsvip.site.registry import COLLECTIONS, SINGLE
@@ -30,7 +30,9 @@ COLLECTED = {kind: attribute for kind, attribute in COLLECTIONS.items() if kind 
 def site() -> Site:
     """The example site, with an object of every kind."""
     group = DnsGroup("high", ("[2001:db8:53::1]:53",), ("gold",))
-    return replace(load_site(EXAMPLES / "site.toml"), dns_groups={group.name: group})
+    token = DnsToken("acme", "0" * 64)
+    dns = {"dns_groups": {group.name: group}, "dns_tokens": {token.name: token}}
+    return replace(load_site(EXAMPLES / "site.toml"), **dns)  # type: ignore[arg-type]  # fields of a site
 
 
 async def spoil(store: Store, kind: str, name: str, spec: str = FUTURE) -> None:
