@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from heapq import nlargest
+from operator import itemgetter
 from typing import TypeAlias, TypeVar
 
 from dnsvip.dns.identity.arrival import Transport
+from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.site import Step
@@ -21,14 +24,24 @@ class CounterCell:
         self.key, self.number = key, 0
 
 
+class ZoneCell:
+    """How many answers came from a zone."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Counters:
     """Totals since the start. `outcomes` sum to the messages; the others break down parts of them. `streams` are the
     replies by transport and rcode but those over UDP, which are the rest: its hot path does not count them."""
 
-    __slots__ = ("_cells", "streams")
+    __slots__ = ("_cells", "_zones", "streams")
 
     def __init__(self) -> None:
         self._cells: dict[CounterKey, CounterCell] = {}
+        self._zones: dict[Labels | None, ZoneCell] = {}
         self.streams: Counter[tuple[Transport, int | None]] = Counter()
 
     def count(self, reply: Reply, transport: Transport = Transport.UDP) -> None:
@@ -43,6 +56,18 @@ class Counters:
         """The cell of all messages that end this way; the hot path adds to it by itself."""
         key = outcome, rcode, step, kind, tier
         return self._cells.get(key) or self._cells.setdefault(key, CounterCell(key))
+
+    def zone(self, apex: Labels | None) -> ZoneCell:
+        """The cell of the answers from a zone; None for those from no zone, which nobody reads."""
+        return self._zones.get(apex) or self._zones.setdefault(apex, ZoneCell())
+
+    def zones(self, apexes: Container[Labels], most: int) -> list[tuple[Labels, int]]:
+        """The answers by zone, of the zones that there are now and of at most so many, those with the most. Others are
+        forgotten."""
+        for apex in [apex for apex in list(self._zones) if apex is not None and apex not in apexes]:
+            self._zones.pop(apex, None)
+        numbers = [(apex, cell.number) for apex, cell in list(self._zones.items()) if apex is not None and cell.number]
+        return nlargest(most, numbers, key=itemgetter(1))
 
     @property
     def outcomes(self) -> Mapping[DnsOutcome, int]:

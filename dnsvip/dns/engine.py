@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dnsvip.dns.certification import PendingCertificate, asked_for, issued
 from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options, primaries_of
-from dnsvip.dns.counters import Counters
+from dnsvip.dns.counters import Counters, ZoneCell
 from dnsvip.dns.discovery.resolver import local_zone
 from dnsvip.dns.dnssec.signatures import Signatures
 from dnsvip.dns.identity.arrival import Arrival, Transport
@@ -50,7 +50,7 @@ from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, S
 from dnsvip.dns.transfer import asks_for_all, messages
 from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
 from dnsvip.dns.zones.denials import Denials
-from dnsvip.dns.zones.lookup import LookupResult, Zones, resolve
+from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
 from dnsvip.dns.zones.signer import Signer
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import Problem
@@ -156,6 +156,15 @@ class Engine:
             and (ours.services is theirs.services or ours.services == theirs.services)
             and (ours.clusters is theirs.clusters or ours.clusters == theirs.clusters)
         )
+
+    def zone_cell(self, owner: Owner | None) -> ZoneCell:
+        """What counts the answers from the zone of an owner."""
+        return self.counters.zone(None if owner is None else self.zones.apex_of(owner.name))
+
+    def count(self, reply: Reply, transport: Transport = Transport.UDP) -> None:
+        """Count one message."""
+        self.counters.count(reply, transport)
+        self.zone_cell(reply.owner).number += 1
 
     def decide(
         self,

@@ -66,6 +66,7 @@ def test_dns_counters() -> None:
                 "vips": {"encoded": 5},
                 "steps": {"source": 5},
                 "tiers": {"gold": 5},
+                "zones": {"example.test": 6},
                 "queries": {"udp NOERROR": 4, "tcp NOERROR": 1},
                 "transport": {"udp_messages": 4, "tcp_messages": 1, "tcp_open": 2, "tls_open": 3},
             }
@@ -75,6 +76,7 @@ def test_dns_counters() -> None:
     assert len([key for key in found if key[0] == "dnsvip_dns_messages_total"]) == len(DnsOutcome)
     assert found["dnsvip_dns_queries_total", "udp", "NOERROR"] == 4
     assert found["dnsvip_dns_answers_total", "gold"] == 5
+    assert found["dnsvip_dns_zone_answers_total", "example.test"] == 6
     assert found["dnsvip_dns_tcp_connections",] == 2
     assert (found["dnsvip_dns_connections", "tcp"], found["dnsvip_dns_connections", "tls"]) == (2, 3)
     assert ("dnsvip_dns_transport_total", "tcp_open") not in found

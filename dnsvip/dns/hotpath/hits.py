@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from dnsvip.dns.counters import CounterCell
+from dnsvip.dns.counters import CounterCell, ZoneCell
 from dnsvip.dns.engine import Known
 from dnsvip.dns.hotpath.opts import Opt
 from dnsvip.dns.hotpath.templates import Template
@@ -27,6 +27,7 @@ class Decided(NamedTuple):
     owner: Owner | None
     aa: bool
     truncated: bool
+    zone: ZoneCell
 
 
 Hit: TypeAlias = tuple[bytes, CounterCell, Template | Decided, Opt]

@@ -11,10 +11,11 @@ has less, others for less (TC, or fewer optional addresses). Each holds for a ra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from dnsvip.dns.control import EXTENDED_ERRORS
+from dnsvip.dns.counters import ZoneCell
 from dnsvip.dns.engine import OUTCOMES, Engine
 from dnsvip.dns.hotpath.marks import Hole, MarkedSignatures, Marks, SignedSet
 from dnsvip.dns.protocol.builder import Built, compose
@@ -50,7 +51,7 @@ class Template:
     It holds for the name it was learned with, in any case. Where that does not exist, it holds for all names of its
     length right below the same name (`lookup.authority_node`) but those whose label there is in `mentioned`. Where not
     `by_edns`, EDNS would add an extended error that the template does not have (RFC 8914). Where `signed`, DO would add
-    signatures. `lack` is for proofs that the name does not exist (`compiled.Templates.proven`).
+    signatures. `lack` is for proofs that the name does not exist (`compiled.Templates.proven`). `zone` counts it.
     """
 
     heads: tuple[bytes, ...]
@@ -68,6 +69,7 @@ class Template:
     by_edns: bool
     signed: bool
     lack: Lack | None
+    zone: ZoneCell = field(compare=False, repr=False)
     sets: tuple[SignedSet, ...] = ()
     order: tuple[int, ...] = ()
     of_name: bool = False
@@ -125,6 +127,7 @@ def learn(
         by_edns,
         resolution.is_signed,
         _lack(resolution),
+        engine.zone_cell(resolution.owner),
         tuple(first.sets),
         order,
         of_name,

@@ -131,7 +131,7 @@ class Responder:
             except Exception:  # noqa: BLE001 - as in `_deciding`
                 log.error("what a message asked for failed", traceback=traceback.format_exc())
                 reply = failure(wire)
-            engine.counters.count(reply, arrival.transport)
+            engine.count(reply, arrival.transport)
             if self.samples is not None and self.every.picks(1):
                 self.samples.offer(Sample(now, arrival.transport, arrival.listener, source, wire, reply))
             return reply.wire
@@ -301,17 +301,17 @@ class Responder:
                     reply = end.value
                     break
                 if not counted:
-                    engine.counters.count(reply, arrival.transport)
+                    engine.count(reply, arrival.transport)
                     counted = True
                 yield
             if not counted and reply.pending is None:
-                engine.counters.count(reply, arrival.transport)
+                engine.count(reply, arrival.transport)
             if reply.outcome is DnsOutcome.NOTIFIED and self.on_notify and isinstance(reply.query, Query):
                 self.on_notify(reply.query.key)
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
             reply = failure(wire)
             if not counted:
-                engine.counters.count(reply)
+                engine.count(reply)
             times = engine.counters.outcomes[reply.outcome]
             if times & (times - 1) == 0:
                 log.error("a message could not be answered", times=times, traceback=traceback.format_exc())

@@ -46,6 +46,9 @@ from dnsvip.site.node_dns import DnsSettings, Listener
 from dnsvip.site.node_listen import ListenerTls
 from dnsvip.telemetry.sample_log import Every, SampleLog, Several
 
+MOST_ZONES, ZONES_SECONDS = 1000, 5.0
+"""Zones whose answers are reported, those with the most; and how often they are looked for where there are more."""
+
 PORT_TRIES = 8
 """Attempts to find a port that is free for both UDP and TCP."""
 
@@ -102,6 +105,8 @@ class DnsServer:
         self.front_ends = FrontEnds(settings.proxy_from)
         self._gate = Gate(limits or self._limits(settings), self.front_ends)
         self._tally: Counter[str] = Counter()
+        self._by_zone: Mapping[str, int] = {}
+        self._zones_at = 0.0
         self._responder = Responder(engine, self.front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
         self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
@@ -242,11 +247,20 @@ class DnsServer:
             "queries": _by_transport(counters),
             "steps": dict(counters.steps),
             "tiers": dict(counters.tiers),
+            "zones": self._zones(),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
             "xdp": ahead,
             "transport": {"tcp_open": 0, **self._tally},
             **{name: self._logs[name][0].counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
         }
+
+    def _zones(self) -> Mapping[str, int]:
+        """Answers by zone; those of many zones are not looked through at each report."""
+        now = time.monotonic()
+        if now - self._zones_at >= ZONES_SECONDS or len(self.engine.zones.by_apex) <= MOST_ZONES:
+            numbers = self.engine.counters.zones(self.engine.zones.by_apex, MOST_ZONES)
+            self._by_zone, self._zones_at = {_text(apex): number for apex, number in numbers}, now
+        return self._by_zone
 
     async def _listen(self, listener: Listener) -> None:
         host, port = listener.endpoint
@@ -350,6 +364,11 @@ def _bind(host: str, port: int, protocols: Sequence[str], *, shared: bool) -> li
         else:
             return socks
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _text(apex: Labels) -> str:
+    """The name of a zone as the site has it."""
+    return ".".join([label.decode(errors="backslashreplace") for label in apex]) or "."
 
 
 _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}

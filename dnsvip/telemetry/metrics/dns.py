@@ -21,6 +21,11 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
         "tier",
         "The same answers by the tier of the client; none: an unknown client.",
     ),
+    "zones": (
+        "dnsvip_dns_zone_answers",
+        "zone",
+        "Answers from a zone, of the thousand with the most; an estimate where datagrams come in batches.",
+    ),
     "query_log": ("dnsvip_dns_query_log_lines", "result", "Sampled queries by result of their log line."),
     "dnstap": ("dnsvip_dns_dnstap_messages", "result", "Sampled queries by result of their dnstap message."),
     "xdp": ("dnsvip_dns_xdp_packets", "result", "Packets that the program in the kernel saw, by result."),

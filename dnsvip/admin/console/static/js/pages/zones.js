@@ -2,7 +2,7 @@
 // Zones: the list, and one with its record sets, its zone file, who may transfer it, and its history.
 import { call, get } from "../api.js";
 import { h } from "../dom.js";
-import { moment } from "../format.js";
+import { moment, whole } from "../format.js";
 import { objectPage } from "../objectpage.js";
 import { facts, filled } from "../parts.js";
 import { recordTable } from "../recordtable.js";
@@ -19,7 +19,7 @@ export function show(view, context) {
     nothing: "No zones yet",
     removal: "Names in it are refused from now on.",
     form: { initial: { text: TEXT } },
-    under: (zone) => (zone.primaries?.length && may("read", "status") ? secondary(zone.name, context.signal) : null),
+    under: (zone) => (may("read", "status") ? known(zone, context.signal) : null),
     main: (made, again) => {
       const zone = made.name();
       const { text, primaries, catalog } = made.held?.data ?? {};
@@ -37,18 +37,22 @@ export function show(view, context) {
 }
 
 /**
- * What is known of a secondary zone: the serial that is stored, the last check, the expiry and what is wrong.
- * @param {string} name
+ * What is known of a zone: the answers from it by the node that answers here, and of a secondary zone the serial that is
+ * stored, the last check, the expiry and what is wrong.
+ * @param {{ name: string, primaries?: string[] }} zone
  * @param {AbortSignal} signal
  */
-function secondary(name, signal) {
+function known({ name, primaries }, signal) {
   const place = h("div.secondary");
   filled(
     place,
     async () => {
-      const { secondaries } = await get("status", { signal });
+      const { secondaries, dns } = await get("status", { signal });
+      const answers = /** @type {number} */ (dns.zones?.[name] ?? 0);
+      if (!primaries?.length) return facts([["Answers by this node", whole(answers)]]);
       const state = secondaries.find((/** @type {any} */ each) => each.zone === name);
       return facts([
+        ["Answers by this node", whole(answers)],
         ["Serial", state?.serial ?? "nothing yet"],
         ["Primary", state?.primary],
         ["Checked", moment(state?.checked_at)],
