@@ -148,9 +148,10 @@ class Doh(_Tls):
 
 
 class Doq(_Server):
-    """DNS over QUIC."""
+    """DNS over QUIC; `raw` answers are sent without their length."""
 
     scheme = "quic"
+    raw = False
 
     async def __aenter__(self) -> Doq:
         configuration = QuicConfiguration(is_client=False, alpn_protocols=["doq"])
@@ -186,15 +187,11 @@ class _DoqConnection(QuicConnectionProtocol):
         if isinstance(event, ProtocolNegotiated):
             self._server.seen.connections += 1
             self._server.seen.resumed += self._quic.tls.session_resumed
-            self._server.seen.names.append(
-                self._quic.tls.client_server_name if hasattr(self._quic.tls, "client_server_name") else None
-            )
         if isinstance(event, StreamDataReceived):
             data = self._data.setdefault(event.stream_id, bytearray())
             data += event.data
             if event.end_stream:
                 for answer in self._server.answers(bytes(data[2:])):
-                    self._quic.send_stream_data(
-                        event.stream_id, len(answer).to_bytes(2, "big") + answer, end_stream=True
-                    )
+                    framed = answer if self._server.raw else len(answer).to_bytes(2, "big") + answer
+                    self._quic.send_stream_data(event.stream_id, framed, end_stream=True)
                 self.transmit()

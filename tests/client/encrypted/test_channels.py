@@ -343,6 +343,18 @@ async def test_no_message(authority: Authority, files: KeyPair) -> None:
             await trusting(authority).ask(server.server(), query())
 
 
+@pytest.mark.parametrize("sent", [b"", b"\0", b"\0\5abc", b"\0\2abc"])
+async def test_no_message_over_quic(sent: bytes, authority: Authority, files: KeyPair) -> None:
+    """A stream that is shorter or longer than it says, or empty, is no answer."""
+    async with Doq(lambda _asked, _transport: [sent], files) as server:
+        server.raw = True
+        channels = trusting(authority)
+        with pytest.raises(ChannelError, match="no DNS message"):
+            async with asyncio.timeout(2):
+                await channels.ask(server.server(), query())
+        channels.close()
+
+
 def status(code: int, kind: str = "application/dns-message", body: bytes = b"") -> Any:
     def respond(http: Any, stream: int, _body: bytes) -> None:
         http.send_headers(stream, [(":status", str(code)), ("content-type", kind)])

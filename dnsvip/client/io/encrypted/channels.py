@@ -25,8 +25,6 @@ IDLE_SECONDS = 60.0
 """A connection that nobody has used for so long is closed."""
 PAUSE_SECONDS, LONGEST_PAUSE = 1.0, 60.0
 """After the second failure in a row to connect, doubled with each more."""
-
-
 REFUSED_SECONDS = 60.0
 """A server that has refused the client's certificate is not shown it for so long."""
 

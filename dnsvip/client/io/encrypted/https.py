@@ -176,7 +176,8 @@ class HttpsChannel:
             return False
         if isinstance(event, h2.events.ResponseReceived):
             fields = {str(name): str(value) for name, value in event.headers}
-            exchange.status, exchange.kind = int(fields.get(":status", "0")), fields.get("content-type", "")
+            status, exchange.kind = fields.get(":status", ""), fields.get("content-type", "")
+            exchange.status = int(status) if status.isdecimal() else 0
         elif isinstance(event, h2.events.DataReceived):
             exchange.body += event.data
             if len(exchange.body) > LONGEST:

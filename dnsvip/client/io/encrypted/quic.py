@@ -14,7 +14,6 @@ from aioquic.quic.events import (
     ConnectionTerminated,
     HandshakeCompleted,
     QuicEvent,
-    StopSendingReceived,
     StreamDataReceived,
     StreamReset,
 )
@@ -167,7 +166,7 @@ class QuicChannel(QuicConnectionProtocol):
                 self.close()
             case StreamDataReceived():
                 self._data(event)
-            case StreamReset() | StopSendingReceived():
+            case StreamReset():
                 exchange = self._exchanges.get(event.stream_id)
                 if exchange is not None and not exchange.answer.done():
                     exchange.answer.set_exception(ChannelError(f"refuses the query (QUIC error {event.error_code})"))
@@ -177,15 +176,12 @@ class QuicChannel(QuicConnectionProtocol):
         if exchange is None or exchange.answer.done():
             return
         exchange.data += event.data
-        size = int.from_bytes(exchange.data[:2], "big")
-        if len(exchange.data) > LONGEST:
-            exchange.answer.set_exception(ChannelError("answers more than a message"))
-        elif event.end_stream:
+        missing = 2 + int.from_bytes(exchange.data[:2], "big") - len(exchange.data) if len(exchange.data) > 1 else 2
+        if not missing:
             self.heard += 1
-            if len(exchange.data) != 2 + size:
-                exchange.answer.set_exception(ChannelError("answers what is no DNS message"))
-            else:
-                exchange.answer.set_result(bytes(exchange.data[2:]))
+            exchange.answer.set_result(bytes(exchange.data[2:]))
+        elif missing < 0 or event.end_stream:
+            exchange.answer.set_exception(ChannelError("answers what is no DNS message"))
 
     def _fail(self) -> None:
         if not self.shaken.done():
