@@ -115,7 +115,8 @@ def query_us(server: Server, mode: str, folder: Path, seconds: float) -> float:
     questions = folder / "questions"
     questions.write_text("www.bench.test AAAA\n")
     port = server.dot if mode == "dot" else server.doh
-    argv = ["dnsperf", "-m", mode, "-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-c", str(CONNECTIONS)]
+    argv = ["dnsperf", "-m", mode[:3], "-s", "127.0.0.1", "-p", str(port), "-d", str(questions), "-c", str(CONNECTIONS)]
+    argv += ["-O", "doh-method=POST"] if mode == "doh post" else []
     before = cpu_seconds(server.pid)
     done = subprocess.run([*argv, "-l", str(seconds), "-q", "200"], capture_output=True, text=True, check=True)
     used = cpu_seconds(server.pid) - before
@@ -193,13 +194,13 @@ def main() -> int:
         seen: dict[str, list[float]] = {}
         for _ in range(rounds):
             for server in servers:
-                for mode in ("dot", "doh"):
+                for mode in ("dot", "doh", "doh post"):
                     seen.setdefault(f"{mode} {server.name}", []).append(query_us(server, mode, folder, seconds))
                 seen.setdefault(f"handshake {server.name}", []).append(handshake_us(server, seconds))
         figures = {what: statistics.median(values) for what, values in seen.items()}
         for server in servers:
             figures[f"idle {server.name}, KiB"] = idle_kib(server, authority, number)
-    for what in ("dot", "doh", "handshake"):
+    for what in ("dot", "doh", "doh post", "handshake"):
         figures[f"{what} / bind"] = figures[f"{what} dnsvip"] / figures[f"{what} bind"]
     text = "\n".join(f"{what:20} {figure:8.2f}" for what, figure in sorted(figures.items()))
     return conclude(Result("encrypted", text, figures), options.json, quick=options.quick, record=options.record)

@@ -36,7 +36,10 @@ GOALS = (
     Goal("dns", "change", 0.5, "s", "a change reaches the answers"),
     Goal("dns", "pause", 5, "ms", "longest pause while it does"),
     Goal("encrypted", "dot / bind", 1.5, "x", "CPU a query, DNS over TLS, 100 kept connections, by BIND"),
-    Goal("encrypted", "doh / bind", 1.5, "x", "CPU a query, DNS over HTTPS, 100 kept connections, by BIND"),
+    Goal("encrypted", "doh / bind", 1.5, "x", "CPU a query, DNS over HTTPS by GET, 100 kept connections, by BIND"),
+    Goal(
+        "encrypted", "doh post / bind", 1.5, "x", "CPU a query, DNS over HTTPS by POST, 100 kept connections, by BIND"
+    ),
     Goal("encrypted", "handshake / bind", 1.25, "x", "CPU a new TLS connection (0.8 times as many a second), by BIND"),
     Goal("encrypted", "idle dnsvip, KiB", 40, "KiB", "memory of an idle TLS connection, 10,000 held"),
     Goal("nodes", "effect", 300, "ms", "a change is in the answers of 3 servers and taken by 2 dispatchers, 99 of 100"),

@@ -121,7 +121,7 @@ class _Form(NamedTuple):
             return None
         path = _string_of(text)
         message = decoded(path[len(self.begin) :]) if path and path.startswith(self.begin) else None
-        return self.asked._replace(message=message) if message else None
+        return Head(message, *self.asked[1:]) if message else None
 
 
 def _string_of(text: bytes) -> bytes | None:

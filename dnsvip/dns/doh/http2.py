@@ -215,19 +215,11 @@ class Http2:
         return self._head(begun.stream, begun.bytes, begun.last) if self._block is None else None
 
     def _head(self, stream: int, block: bytes, last: bool) -> Request | None:
-        """A request's head, or its trailers."""
+        """A request's head, or what ends it."""
         if len(block) > MAX_HEAD:
             raise Broken(Error.ENHANCE_YOUR_CALM, why=LONG_HEAD)
-        state = self._streams.get(stream)
-        refused = state is None and len(self._streams) >= STREAMS
-        if stream <= self._highest or refused:
-            trailers = self._blocks.skip(block)
-            self._highest = max(self._highest, stream)
-            if refused or state is None or state.complete:
-                raise Broken(Error.REFUSED_STREAM if refused else Error.STREAM_CLOSED, stream)
-            if not (last and trailers):
-                raise Broken(Error.PROTOCOL, stream, why="trailers must end a request, and have no pseudo-header")
-            return self._complete(stream, state)
+        if stream <= self._highest or len(self._streams) >= STREAMS:
+            return self._trailers(stream, block, last)
         self._highest = stream
         try:
             asked = self._blocks.read(block)
@@ -241,6 +233,17 @@ class Http2:
             self._out += frames.head(len(block), frames.HEADERS, frames.END_HEADERS, stream), block
             self._first = b""
         return None
+
+    def _trailers(self, stream: int, block: bytes, last: bool) -> Request | None:
+        """What ends a request; or a head that is refused, which counts for compression all the same."""
+        trailers, state = self._blocks.skip(block), self._streams.get(stream)
+        refused = stream > self._highest
+        self._highest = max(self._highest, stream)
+        if refused or state is None or state.complete:
+            raise Broken(Error.REFUSED_STREAM if refused else Error.STREAM_CLOSED, stream)
+        if not (last and trailers):
+            raise Broken(Error.PROTOCOL, stream, why="trailers must end a request, and have no pseudo-header")
+        return self._complete(stream, state)
 
     def _body(self, flags: int, stream: int, payload: bytes) -> Request | None:
         self._taken += len(payload)

@@ -125,9 +125,10 @@ def _length(fields: dict[bytes, str]) -> int | None:
 def message_of(head: Head, body: bytes) -> bytes | Problem:
     """The DNS message of a request that is complete."""
     message = body if head.message is None else head.message
-    if len(message) < HEADER_SIZE:
+    size = len(message)
+    if size < HEADER_SIZE:
         return NO_QUERY
-    return TOO_LONG if len(message) > longest(message[2]) else message
+    return TOO_LONG if size > MAX_QUERY and size > longest(message[2]) else message
 
 
 def _token(path: str, authorization: str | None) -> str | Problem | None:
