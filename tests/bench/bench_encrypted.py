@@ -4,7 +4,7 @@
 
 Both servers have one worker, the same zone and the same certificate (ECDSA P-256), and answer one question over and
 over: what is measured is the transport. dnsperf keeps 100 connections; new ones are those of `openssl s_time`. CPU is
-that of the server's process, by the scheduler.
+that of the server's process, by the scheduler. DNS over QUIC, which BIND has not, is asked by `quic_load`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ name = "dot"
 address = "https://127.0.0.1:{doh}"
 name = "doh"
 http3 = false
+[[dns.listen]]
+address = "quic://127.0.0.1:{dot}"
+name = "doq"
 [dns.tls]
 certificate = "{certificate}.pem"
 key = "{certificate}.key"
@@ -136,6 +139,20 @@ def handshake_us(server: Server, seconds: int) -> float:
     return used / int(found[1]) * 1e6
 
 
+def quic_us(server: Server, *load: str) -> float:
+    """CPU of one query over kept QUIC connections, or of a new connection, in microseconds."""
+    argv = [sys.executable, "-m", "tests.bench.quic_load", load[0], str(server.dot), *load[1:]]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        before = cpu_seconds(server.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        number = int(process.stdout.readline())
+        return (cpu_seconds(server.pid) - before) / number * 1e6
+
+
 def idle_kib(server: Server, authority: Authority, number: int) -> float:
     """Memory of an idle connection, in KiB; fails where one of so many is not held."""
     context = authority.context()
@@ -197,6 +214,8 @@ def main() -> int:
                 for mode in ("dot", "doh", "doh post"):
                     seen.setdefault(f"{mode} {server.name}", []).append(query_us(server, mode, folder, seconds))
                 seen.setdefault(f"handshake {server.name}", []).append(handshake_us(server, seconds))
+            for what, load in (("doq", ("queries", str(CONNECTIONS))), ("doq handshake", ("handshakes",))):
+                seen.setdefault(f"{what} dnsvip", []).append(quic_us(servers[0], *load, str(seconds)))
         figures = {what: statistics.median(values) for what, values in seen.items()}
         for server in servers:
             figures[f"idle {server.name}, KiB"] = idle_kib(server, authority, number)

@@ -166,7 +166,7 @@ class Connection:
             self._port.open(self)
 
     def work(self) -> bool:
-        """Read a datagram, answer a message, or send what there is; whether there may be more to do now."""
+        """Read a datagram, answer a message, and send what there is; whether there may be more to do now."""
         self._queued = not self.over and self._turn()
         return self._queued
 
@@ -174,18 +174,17 @@ class Connection:
         if self.quic.failure is not None:
             self._flush()
             return False
-        session = self._session
         if self._due:
             self._due = False
             self._on_time()
         elif self._inbox:
             self._read(*self._inbox.popleft())
-        elif session and session.ready and self._may_send():
+        session = self._session
+        if session and session.ready and self._may_send():
             session.work()
             self.touch()
         if self.over:
             return False
-        session = self._session
         more = bool(self._inbox or self._due or (session and session.ready and self._may_send()))
         if not more or self._unflushed >= FLUSH or self.quic.failure is not None:
             self._flush()
