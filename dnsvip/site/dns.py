@@ -61,7 +61,7 @@ class Transfer:
         tuple[CertificateName, ...],
         About(
             "Certificates",
-            "Names in client certificates, or `sha256:` and their fingerprints, one of which secondaries show.",
+            "Names in client certificates, or sha256: and their fingerprints, one of which secondaries show.",
             most=1024,
         ),
     ] = ()

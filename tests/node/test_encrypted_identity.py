@@ -154,6 +154,7 @@ def test_an_operator_moves_clients_that_are_known_by_certificate_or_token(world:
     within(10, lambda: of_phone() == ("phone", "standard"))
     within(10, lambda: world.by_https(token)[0] == 200)  # until then the token is refused
     assert of_van() == {("van", "standard")}
+    assert world.by_https(token)[1]["cache-control"].startswith("private")
     assert world.by_https()[2] == PLAIN
     assert address_in(world.by_tls(SERVICE, "AAAA")) == PLAIN
     with ExitStack() as stack:

@@ -179,7 +179,7 @@ def test_protection_of_dns(tmp_path: Path) -> None:
             'database = "sqlite:///x"\n[[dns.listen]]\naddress = "quic://[::]"',
             "dns.listen.0.address: must be ADDRESS:PORT",
         ),
-        ('database = "sqlite:///x"\n[[dns.listen]]\naddress = "https://[::]:443"', "https:// is not served yet"),
+        ('database = "sqlite:///x"\n[[dns.listen]]\naddress = "https://[::]:443"', "needs a certificate"),
         ('database = "sqlite:///x"\n[dns.tls]\ncertificate = "x"', "dns.tls.key: missing"),
         ('database = "sqlite:///x"\n[dns]\nrate_limit = {}', "dns.rate_limit.responses_per_second: missing"),
         ('database = "sqlite:///x"\n[dns]\nrate_limit = 5', "dns.rate_limit"),
