@@ -11,6 +11,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def server(authority: Authority) -> Iterator[Running]:
     matches = {"tls": "ann@example.test"}, {"token": "van"}, {"token": "tv"}
     for number, match in enumerate(matches, LAPTOP):
         site["client"][f"by-{number}"] = {"id": number, "tier": "gold", "match": [match]}
-    listen = listener(authority.files(clients=True, names=(NAME,)), scheme="https"), Listener("127.0.0.1:0", "public")
+    files = authority.files(clients=True, names=(NAME,))
+    door = replace(listener(files, "door", "https"), identity="required")
+    listen = listener(files, scheme="https"), Listener("127.0.0.1:0", "public"), door
     limits = StreamLimits(idle=1.0)
     with Running(snapshot_of(build_site(site, zone_files(ZONES))), listen, limits) as running:
         yield running
@@ -75,10 +78,16 @@ def got(wire: bytes | None = None) -> str:
 
 
 def curl(
-    server: Running, authority: Authority, path: str, *more: str, name: str = NAME, data: bytes | None = None
+    server: Running,
+    authority: Authority,
+    path: str,
+    *more: str,
+    name: str = NAME,
+    data: bytes | None = None,
+    at: int = 0,
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, header fields and content that curl gets."""
-    where = f"{name}:{server.port}"
+    """Status, header fields and content that curl gets from one of the listeners."""
+    where = f"{name}:{server.endpoints[at].port}"
     argv = ["curl", "-s", "-S", "--cacert", str(authority.file), "--resolve", f"{where}:127.0.0.1", "-D", "-"]
     if data is not None:
         argv += ["-H", f"Content-Type: {TYPE}", "--data-binary", "@-"]
@@ -174,6 +183,14 @@ def test_a_connection_has_many_tokens(server: Running, authority: Authority) -> 
             assert (client_in(server, body) if status == 200 else status) == known
         status, body = client.ask([*GOT_WWW, (b"authorization", b"Bearer " + OTHER.encode())])
         assert client_in(server, body) == OTHERED
+
+
+def test_a_listener_for_known_clients(server: Running, authority: Authority) -> None:
+    """Where only known clients are answered, a token is enough; nobody in particular is refused, by DNS."""
+    for more, rcode in ((("-H", f"Authorization: Bearer {TOKEN}"), dns.rcode.NOERROR), ((), dns.rcode.REFUSED)):
+        status, fields, body = curl(server, authority, got(), *more, at=2)
+        assert (status, dns.message.from_wire(body).rcode()) == (200, rcode)
+        assert fields["cache-control"].startswith("no-store" if rcode else "private")
 
 
 CACHE = """daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}
