@@ -17,7 +17,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.zone import check_zone
 from dnsvip.site import Dnssec, Snapshot, Zone
 from dnsvip.site.site_file import build_site
-from tests.dns.dnssec.generated import PARENT, PLAIN, zone_text
+from tests.dns.dnssec.generated import OTHER, PARENT, PLAIN, zone_text
 from tests.dns.dnssec.test_validation import validated
 from tests.dns.world import Running, site_tables
 from tests.long import long_or
@@ -50,8 +50,9 @@ def signed_text(folder: Path, seed: int, options: Sequence[str]) -> tuple[str, s
 
 
 def serving(text: str) -> Snapshot:
-    """A site with the signed zone, and an unsigned one below it."""
-    texts = {PARENT: text, PLAIN: zone_text(Random(9), PLAIN)}
+    """A site with the signed zone, an unsigned one below it, and one that aliases of both lead to: Unbound follows them
+    also from a name above the one that is asked."""
+    texts = {PARENT: text, PLAIN: zone_text(Random(9), PLAIN), OTHER: zone_text(Random(10), OTHER)}
     zones = {name: {"file": name, "transfer": {"to": ["127.0.0.0/8"]}} for name in texts}
     return snapshot_of(build_site(site_tables() | {"zone": zones, "service": {}}, texts.__getitem__))
 
