@@ -19,8 +19,12 @@ REMEMBERED_SECONDS = 2 * FUDGE + 1
 T = TypeVar("T")
 
 
+KEPT = 4096
+"""Keys whose rates are kept before those that are full again are dropped: a key may also be a client, of a million."""
+
+
 class UpdateRates:
-    """The rates of all keys, `per_second` each; keys are those of the site, so they are few."""
+    """The rates of all keys of the site, `per_second` each."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
@@ -31,6 +35,8 @@ class UpdateRates:
         full = max(self._full.get(key, now), now) + self._interval
         if full > now + max(BURST_SECONDS, self._interval):
             return False
+        if len(self._full) >= KEPT and key not in self._full:
+            self._full = {other: at for other, at in self._full.items() if at > now}
         self._full[key] = full
         return True
 
