@@ -126,6 +126,19 @@ class StreamTurns:
     def __init__(self) -> None:
         self._ready: FairQueue[Working] = FairQueue(sys.maxsize)  # a stream is in it once, and streams are bounded
         self._scheduled = False
+        self._until = 0.0
+        """When the last slice ends or has ended, by `perf_counter`."""
+
+    def begin(self, stream: Working) -> None:
+        """Give a stream that has none its turns: the first at once where nobody waits and a slice is not used up."""
+        now = perf_counter()
+        if self._ready or self._until <= now < self._until + PAUSE:
+            self.add(stream)
+            return
+        if now >= self._until:
+            self._until = now + SLICE
+        if self._work(stream):
+            self.add(stream)
 
     def add(self, stream: Working) -> None:
         """Give a stream its turns; it must not have any."""
@@ -138,19 +151,26 @@ class StreamTurns:
         self._ready.put(source_of(stream.source.packed), stream)
 
     def _run(self) -> None:
-        loop, end, take = asyncio.get_running_loop(), perf_counter() + SLICE, self._ready.take
+        end, take = perf_counter() + SLICE, self._ready.take
         while (stream := take()) is not None:
-            try:
-                if stream.work():
-                    self._put(stream)
-            except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
-                loop.call_exception_handler({"message": "a stream failed", "exception": error})
-                stream.fail()
+            if self._work(stream):
+                self._put(stream)
             if perf_counter() >= end:
                 break
+        self._until = perf_counter()
         self._scheduled = bool(self._ready)
         if self._scheduled:
-            loop.call_later(PAUSE, self._run)
+            asyncio.get_running_loop().call_later(PAUSE, self._run)
+
+    @staticmethod
+    def _work(stream: Working) -> bool:
+        try:
+            return stream.work()
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
+            context = {"message": "a stream failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            stream.fail()
+            return False
 
 
 _Source: TypeAlias = tuple[int, int, int]

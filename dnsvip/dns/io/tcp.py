@@ -215,7 +215,10 @@ class Stream(asyncio.BufferedProtocol):
         if full and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self.wake()
+        if self._application is not None:
+            self._begin()
+        else:
+            self.wake()
 
     def eof_received(self) -> bool:
         """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
@@ -288,6 +291,12 @@ class Stream(asyncio.BufferedProtocol):
 
     # Its own.
 
+    def _begin(self) -> None:
+        """Have what was read answered: at once where nobody else waits."""
+        if not self._queued:
+            self._queued = True
+            self._gate.turns.begin(self)
+
     def _flush(self) -> None:
         """Send what was written."""
         data, self._unsent, self._unsent_bytes = b"".join(self._unsent), [], 0
@@ -325,14 +334,16 @@ class Stream(asyncio.BufferedProtocol):
             self._transport.close()
             return
         if unsent := channel.unsent():
-            self._transport.write(unsent)
+            self._unsent.append(unsent)
         if done:
             self.count("handshakes")
             self.arrival = tls.arrival(channel, self._listening.arrival)
             speaks = self._listening.speaks
             self._application = speaks.get(channel.protocol, speaks[None])(self)
             self.touch()
-            self.wake()
+            self._begin()
+        else:
+            self._flush()
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
