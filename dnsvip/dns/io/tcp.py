@@ -34,6 +34,10 @@ TOGETHER = 1 << 14
 """Bytes of answers, about, that are sent together."""
 
 
+FINE = 0.05
+"""Seconds by which the time of being idle may be wrong: a busy stream is not noted for each message."""
+
+
 class Application(Protocol):
     """What is spoken on one stream. It belongs to that stream, which it writes to and asks for turns (`Stream.write`,
     `wake`), and tells of each query (`touch`) and of its end (`finish`)."""
@@ -141,12 +145,14 @@ class Stream(asyncio.BufferedProtocol):
 
     def touch(self) -> None:
         """Note that there was a query, or progress of a long answer: the time of being idle begins anew."""
-        self._deadline = self._loop.time() + self._gate.limits.idle
-        self._gate.touch(self)
+        deadline = self._loop.time() + self._gate.limits.idle
+        if abs(deadline - self._deadline) > FINE:
+            self._deadline = deadline
+            self._gate.touch(self)
 
     def count(self, event: str) -> None:
         """Count an event of this transport."""
-        self._tally[f"{self.arrival.transport}_{event}"] += 1
+        self._tally[self.arrival.transport + "_" + event] += 1
 
     def finish(self, event: str = "") -> None:
         """Read no more, and close when all is sent; its place is free at once where nothing is left to send."""
@@ -350,8 +356,8 @@ class Stream(asyncio.BufferedProtocol):
 
     def _decrypt(self, channel: Channel, application: Application) -> None:
         """Hand the application what some records hold, until it has enough."""
-        for _ in range(RECORDS):
-            if not channel.held or application.full():
+        for _ in range(RECORDS if channel.held else 0):
+            if application.full():
                 break
             try:
                 data = channel.decrypt()
@@ -364,6 +370,8 @@ class Stream(asyncio.BufferedProtocol):
                 application.feed(data)
             if channel.ended:
                 self._last = True
+            if not channel.held:
+                break
         if unsent := channel.unsent():  # an answer to a key update, which has its place among the records
             self._unsent.append(unsent)
 
