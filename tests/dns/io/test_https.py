@@ -15,7 +15,9 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
+import dns.exception
 import dns.message
+import dns.query
 import dns.rcode
 import dns.update
 import h2.config
@@ -191,6 +193,28 @@ def test_a_listener_for_known_clients(server: Running, authority: Authority) -> 
         status, fields, body = curl(server, authority, got(), *more, at=2)
         assert (status, dns.message.from_wire(body).rcode()) == (200, rcode)
         assert fields["cache-control"].startswith("no-store" if rcode else "private")
+
+
+def test_dnsdist_forwards(server: Running, authority: Authority, tmp_path: Path) -> None:
+    """A dnsdist asks over HTTPS, known by the token in its URL, and gives its clients what it gets."""
+    port, file = free_port(), tmp_path / "dnsdist.conf"
+    where = f'address = "127.0.0.1:{server.port}", dohPath = "/dns-query/{TOKEN}", checkName = "example.test."'
+    tls = f'tls = "openssl", caStore = "{authority.file}", subjectName = "{NAME}"'
+    file.write_text(f'setLocal("127.0.0.1:{port}")\nnewServer({{{where}, {tls}}})\n')
+    argv = ["dnsdist", "-C", file, "--supervised", "--disable-syslog"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            answers: list[dns.message.Message] = []
+
+            def answered() -> bool:
+                with suppress(dns.exception.Timeout, OSError):
+                    answers.append(dns.query.udp(dns.message.from_wire(query()), "127.0.0.1", 0.5, port))
+                return bool(answers) and answers[-1].rcode() == dns.rcode.NOERROR
+
+            assert eventually(answered, 10)
+            assert client_in(server, answers[-1].to_wire()) == TOKENED
+        finally:
+            process.terminate()
 
 
 CACHE = """daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}
