@@ -323,42 +323,42 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 	return cookie->code == bpf_htons(COOKIE_CODE) && is_current(w, c, cookie);
 }
 
-static __always_inline __u64 requester_hash(const struct requester *who)
+/* As `owner_of` in dnsvip/dns/io/xdp/image.py. */
+static __always_inline __u64 owner_of(const struct requester *who)
 {
-	return who->source[0] * 3 + who->source[1] * 5 + who->ecs[0] * 7 + who->ecs[1] * 11 + who->maker + who->bits;
+	const __u64 *word = (const void *)who;
+
+	return word[0] * 0x9e3779b97f4a7c15ULL + word[1] * 0xbf58476d1ce4e5b9ULL + word[2] * 0x94d049bb133111ebULL +
+	       word[3] * 0xd6e8feb86659fd93ULL + word[4] * 0xff51afd7ed558ccdULL;
 }
 
-/* What is ready for work.who from a maker; NULL where nothing is. */
-static __always_inline struct ready *ready_of(struct dns_work *w, const struct dns_config *c, __u32 maker)
+/* Gets the address for a hole from a maker into work.address. Returns the requester's record, NULL where the server has
+ * to answer. */
+static __always_inline struct ready *fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole)
 {
 	struct ready *ready;
-
-	w->who.maker = maker;
-	ready = bpf_map_lookup_elem(&requesters, &w->who);
-	if (ready && ready->generation == c->addresses)
-		return ready;
-	tell(w, requester_hash(&w->who));
-	return NULL;
-}
-
-/* Gets the address for a hole from a maker into work.address; returns 0 where the server has to make it. */
-static __always_inline int fill(struct dns_work *w, const struct dns_config *c, struct ready *ready, __u32 number,
-				__u32 hole)
-{
 	struct maker *m;
-	__u64 slot;
+	__u64 slot, owner;
 
+	w->who.maker = number;
+	owner = owner_of(&w->who);
+	ready = bpf_map_lookup_elem(&requesters, &w->who);
+	if (!ready || ready->generation != generation || ready->owner != owner) {
+		tell(w, owner);
+		return NULL;
+	}
 	w->address[hole][0] = ready->address[0];
 	w->address[hole][1] = ready->address[1];
-	if (!ready->is_made)
-		return 1;
-	m = bpf_map_lookup_elem(&makers, &number);
-	if (!m || m->generation != c->addresses || !m->renew)
-		return 0;
-	slot = w->unix_seconds / m->renew;
-	if (ready->slot == (__u32)slot && ready->check == check_of(w->address[hole], slot))
-		return 1;
-	return seal(ready, number, slot, hole);
+	if (ready->is_made) {
+		m = bpf_map_lookup_elem(&makers, &number);
+		if (!m || m->generation != generation || !m->renew)
+			return NULL;
+		slot = w->unix_seconds / m->renew;
+		if ((ready->slot != (__u32)slot || ready->check != check_of(w->address[hole], slot, owner)) &&
+		    !seal(ready, number, slot, hole, owner))
+			return NULL;
+	}
+	return *(volatile __u64 *)&ready->owner == owner ? ready : NULL;
 }
 
 /* The UDP checksum that makes all of it add up; RFC 768: never 0. */
@@ -524,7 +524,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	struct asking a = {};
 	struct template *t;
 	struct door *door;
-	__u32 zero = 0, length, n, scope = 0, cell;
+	__u32 zero = 0, length, n, scope = 0, cell, addresses;
 	__u64 now;
 	__s64 sum, head;
 
@@ -537,6 +537,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	now = c->now ? c->now : bpf_ktime_get_coarse_ns();
 	if (now >= c->until)
 		return DNS_OFF;
+	addresses = *(volatile __u32 *)&c->addresses;
 	w->unix_seconds = (now + c->clock_offset) / NANOSECONDS;
 	length = a.length;
 	opaque(length);
@@ -573,20 +574,23 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	w->who.source[1] = w->packet.key.source[1];
 	w->who.listener = door->listener;
 	w->who.version = w->packet.key.version;
-	if (door->guarded && !ready_of(w, c, 0))
+	if (door->guarded && !fill(w, addresses, 0, 0))
 		return DNS_UNKNOWN_REQUESTER;
 	cell = t->cell;
 #pragma clang loop unroll(full)
 	for (n = 0; n < MAX_HOLES; n++) {
 		if (n >= t->holes)
 			break;
-		ready = ready_of(w, c, t->hole[n].maker);
-		if (!ready || !fill(w, c, ready, t->hole[n].maker, n))
+		ready = fill(w, addresses, t->hole[n].maker, n);
+		if (!ready)
 			return DNS_UNKNOWN_REQUESTER;
 		if (ready->scope > scope)
 			scope = ready->scope;
 		cell = t->cell + ready->cell;
 	}
+	/* Makers are written in place, some time after the generation has changed. */
+	if (*(volatile __u32 *)&c->addresses != addresses)
+		return DNS_OFF;
 	length = a.end + t->body + a.opt;
 	if (!resize(ctx, w, &a, a.message + length))
 		return DNS_NOT_SENT;

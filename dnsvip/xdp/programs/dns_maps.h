@@ -128,7 +128,8 @@ struct requester {
  * key and this are three cache lines; an address that is made already needs two of them. */
 struct ready {
 	__be64 address[2];
-	__u64 check; /* of the address and its slot: two processors may write at a time */
+	__u64 check; /* of the address, its slot and owner: two processors may write at a time */
+	__u64 owner; /* hash of the key: the map may give the record to another one while it is read */
 	__u32 generation;
 	__u32 slot;
 	__u16 cell;
@@ -137,7 +138,7 @@ struct ready {
 	__u32 zero;
 	struct wide payload; /* all fields but nonce and expiry */
 	__u64 hashed[4];     /* 26 bytes, of which the nonce is a hash */
-	__u64 unused[2];
+	__u64 unused;
 };
 
 /* The cluster's active epoch, as dnsvip/address/suffix.py and issuer.py have it. */

@@ -97,14 +97,14 @@ static __always_inline int is_reserved(const struct maker *m, struct wide n)
 	       (~m->suffix.lo | m->suffix.hi && suffix.hi == m->suffix.hi && (suffix.lo | 0x7f) == m->suffix.lo);
 }
 
-static __always_inline __u64 check_of(const __be64 *address, __u32 slot)
+static __always_inline __u64 check_of(const __be64 *address, __u32 slot, __u64 owner)
 {
-	return address[0] * 0x9e3779b97f4a7c15ULL ^ (address[1] + slot) * 0xbf58476d1ce4e5b9ULL ^ slot;
+	return address[0] * 0x9e3779b97f4a7c15ULL ^ (address[1] + slot) * 0xbf58476d1ce4e5b9ULL ^ slot ^ owner;
 }
 
 /* Makes the address of a requester for a slot into work.address[hole], and keeps it in its record; returns whether it
  * could. (Global, so that the kernel verifies it by itself, once.) */
-__noinline int seal(struct ready *r, __u32 number, __u64 slot, __u32 hole)
+__noinline int seal(struct ready *r, __u32 number, __u64 slot, __u32 hole, __u64 owner)
 {
 	struct dns_work *w;
 	struct wide payload, part;
@@ -142,6 +142,6 @@ __noinline int seal(struct ready *r, __u32 number, __u64 slot, __u32 hole)
 	r->address[0] = w->address[hole][0];
 	r->address[1] = w->address[hole][1];
 	r->slot = slot;
-	r->check = check_of(w->address[hole], slot);
+	r->check = check_of(w->address[hole], slot, owner);
 	return 1;
 }

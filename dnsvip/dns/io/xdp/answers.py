@@ -41,8 +41,8 @@ from dnsvip.xdp.objects import Object
 from dnsvip.xdp.pinned import LINK, make_folder, remove_folder
 from dnsvip.xdp.platform import check_platform
 
-POLL_SECONDS = 0.01
-"""How often questions are taken that the program has missed."""
+POLL_SECONDS, IDLE_SECONDS = 0.01, 0.05
+"""How often questions are taken that the program has missed, while there are any and else."""
 SLICE_SECONDS = 0.002
 """How long they are looked at each time; the server waits meanwhile."""
 LIVE_SECONDS = 1.0
@@ -82,19 +82,19 @@ class KernelAnswers:
     async def run(self) -> None:
         """Feed the program for ever."""
         lived = looked = 0.0
+        missed = 0
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if missed or self._waiting else IDLE_SECONDS)
             now = time.monotonic()
             if now - looked >= LOOK_SECONDS:
                 looked = now
                 await self._look()
-            if self._attached is None:
-                continue
             if now - lived >= LIVE_SECONDS:
                 lived = now
                 self.renew()
-            self._attached.missing.consume()
-            self._feed(now + SLICE_SECONDS)
+            if self._attached is not None:
+                missed = self._attached.missing.consume()
+                self._feed(now + SLICE_SECONDS)
 
     def stop(self) -> None:
         """Detach the program, or leave it for the time of its lease. Call it while the server listens."""
@@ -116,11 +116,14 @@ class KernelAnswers:
         if self._attached is None:
             return
         feeder = self._attached.feeder
-        if self._server.is_plain:
-            feeder.use(self._server.fast)
-            feeder.live(time.time(), time.monotonic_ns())
-        else:
-            feeder.stop()
+        try:
+            if self._server.is_plain:
+                feeder.use(self._server.fast)
+                feeder.live(time.time(), time.monotonic_ns())
+            else:
+                feeder.stop()
+        except PlatformError as error:  # the lease ends by itself
+            log.error("cannot answer in the kernel", interface=self._settings.interface, error=str(error))
 
     def collect(self) -> Mapping[str, int]:
         """Add what was answered since the last call to the server's counters; packets by what became of them."""

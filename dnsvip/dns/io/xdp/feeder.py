@@ -164,7 +164,8 @@ class Feeder:
             return
         requesters = self._maps["requesters"]
         if name in self._fast.engine.doors:
-            requesters.put(image.requester(source, listener, None, 0), image.leave(self._addresses))
+            key = image.requester(source, listener, None, 0)
+            requesters.put(key, image.leave(key, self._addresses))
         for hole, vip, made in zip(holes, vips, recipes, strict=True):
             number = self._maker(hole)
             if made is not None and not self._has_maker(number, made[0]):
@@ -174,8 +175,8 @@ class Feeder:
                 return
             scope = who.scope if vip.scope is None else vip.scope
             address = vip.address.to_bytes(LENGTH[hole.rtype], "big")
-            value = image.ready(address, made and made[1], scope, cell, self._addresses)
-            requesters.put(image.requester(source, listener, ecs, number), value)
+            key = image.requester(source, listener, ecs, number)
+            requesters.put(key, image.ready(key, address, made and made[1], scope, cell, self._addresses))
 
     def _has_maker(self, number: int, issuer: Issuer) -> bool:
         """Whether the program makes addresses by this number as the issuer does."""

@@ -97,11 +97,22 @@ def requester(source: bytes, listener: int, ecs: Ecs | None, maker: int) -> byte
 _FAMILY = {4: 1, 6: 2}
 
 
-def ready(address: bytes, recipe: Recipe | None, scope: int, cell: int, generation: int) -> bytes:
-    """An address that stays, or what those of all slots are made of; the ECS scope that the answer needs, and where it
-    is counted."""
+def owner_of(key: bytes) -> int:
+    """The hash of a requester's key, by which its record is known for its own (programs/dns.bpf.c)."""
+    words: tuple[int, ...] = unpack("=5Q", key)
+    return sum(word * factor for word, factor in zip(words, _FACTORS, strict=True)) & _LONG
+
+
+_FACTORS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD)
+_LONG = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def ready(key: bytes, address: bytes, recipe: Recipe | None, scope: int, cell: int, generation: int) -> bytes:
+    """For the requester of a key: an address that stays, or what those of all slots are made of; the ECS scope that the
+    answer needs, and where it is counted."""
     return TYPES.struct("ready").pack_sparse(
         address=b"" if recipe else address.ljust(16, b"\0"),
+        owner=owner_of(key),
         payload=wide(recipe.payload if recipe else 0),
         hashed=recipe.hashed.ljust(32, b"\0") if recipe else b"",
         generation=generation,
@@ -147,9 +158,9 @@ def wide(number: int) -> bytes:
     return u64(number >> 64) + u64(number & (1 << 64) - 1)
 
 
-def leave(generation: int) -> bytes:
+def leave(key: bytes, generation: int) -> bytes:
     """What is ready for whom a guarded listener answers."""
-    return TYPES.struct("ready").pack_sparse(generation=generation)
+    return TYPES.struct("ready").pack_sparse(owner=owner_of(key), generation=generation)
 
 
 def door(address: str, port: int) -> bytes:

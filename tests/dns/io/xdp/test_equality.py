@@ -44,7 +44,7 @@ def snapshot() -> Snapshot:
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("zones", "batches"), [({}, BATCHES), ({"example.test": P256}, BATCHES // 3)])
 def test_the_program_gives_what_the_server_gives(
     monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot, zones: Mapping[str, DnssecAlgorithm], batches: int

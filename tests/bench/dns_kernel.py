@@ -1,0 +1,203 @@
+"""CPU of a query answered over a veth pair: dnsvip in the kernel and on sockets, beside NSD, Knot (sockets and XDP)
+and gdnsd, from one source and from 131,072 in turn. The generator is kxdpgun, at a bounded rate. What counts is the CPU
+time of the server's processes, less what they take while nobody asks, and of the XDP program on its interface; the veth
+pair's own work is in neither.
+
+    python -m tests.bench.dns_kernel [NAME ...]
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from dnsvip.demo.host import Host, stop
+from dnsvip.xdp.objects import Program
+from tests.bench.processes import cpu_seconds
+from tests.bench.program import counting
+from tests.network.dispatching import wait_until
+from tests.network.field import kernel_world
+from tests.network.test_dns_xdp import FOUR, NODE, Pair
+
+RATE, SECONDS, ROUNDS = 20_000, 2, 3
+SOURCES = {"one source": ("192.0.2.7", 24), "131,072 sources": ("198.18.0.0", 15)}
+QUESTIONS = {"plain": "plain.example.test A\n", "per client": "www.example.test AAAA\n"}
+ZONE = """$ORIGIN example.test.
+@ 60 SOA ns h 1 1 1 1 60
+@ 60 NS ns
+ns 60 A 192.0.2.53
+plain 60 A 198.51.100.9
+www 60 AAAA 2001:db8:a:1::1
+"""
+NSD = f"""
+server:
+  ip-address: {FOUR}
+  server-count: 1
+  username: ""
+  chroot: ""
+  zonesdir: "$dir"
+  pidfile: "$dir/nsd.pid"
+  xfrdfile: "$dir/xfrd.state"
+  xfrdir: "$dir"
+  zonelistfile: "$dir/zone.list"
+  database: ""
+  rrl-ratelimit: 0
+remote-control:
+  control-enable: no
+zone:
+  name: example.test
+  zonefile: zone
+"""
+KNOT = f"""
+server:
+  rundir: "$dir"
+  listen: {FOUR}
+  udp-workers: 1
+  tcp-workers: 1
+  background-workers: 1
+XDP
+database:
+  storage: "$dir/db"
+template:
+  - id: default
+    storage: "$dir"
+    zonefile-sync: -1
+    journal-content: none
+zone:
+  - domain: example.test
+    file: zone
+"""
+GDNSD = f"""
+options => {{
+  listen => [ {FOUR} ]
+  udp_threads => 1
+  tcp_threads => 1
+  run_dir => $dir/run
+  state_dir => $dir/state
+}}
+"""
+
+
+def programs(pair: Pair) -> list[Program]:
+    """The XDP programs on the server's interface."""
+    text = pair.server.ip("-d", "link", "show", "eth0")
+    return [Program.by_id(int(number)) for number in re.findall(r"prog/xdp id (\d+)", text)]
+
+
+def in_programs(pair: Pair) -> float:
+    """Seconds that they have run."""
+    total = 0.0
+    for program in programs(pair):
+        total += program.information().run_time_ns / 1e9
+        program.close()
+    return total
+
+
+def measure(pair: Pair, pid: int, question: str, source: tuple[str, int], idle: float) -> tuple[float, float]:
+    """Microseconds of CPU an answered query beyond the `idle` share of a processor, and how many were answered."""
+    queries = pair.folder / "queries"
+    queries.write_text(question)
+    words = ["-t", str(SECONDS), "-Q", str(RATE), "-i", str(queries), "-I", "eth0", "-l", "/".join(map(str, source))]
+    for _ in range(10):
+        before, began = cpu_seconds(pid) + in_programs(pair), time.monotonic()
+        said = pair.client.run("kxdpgun", *words, FOUR, timeout=60, check=False)
+        after = cpu_seconds(pid) + in_programs(pair) - idle * (time.monotonic() - began)
+        text = said.stdout + said.stderr
+        if "busy" not in text:  # of the turn before
+            break
+        time.sleep(0.5)
+    sent = re.search(r"total queries:\s+(\d+)", text)
+    answered = re.search(r"total replies:\s+(\d+)", text)
+    if not sent or not answered or not int(answered[1]):
+        raise SystemExit(f"kxdpgun: {text}")
+    return (after - before) * 1e6 / int(answered[1]), int(answered[1]) / int(sent[1])
+
+
+@contextmanager
+def peer(pair: Pair, name: str, file: str, config: str, *argv: str) -> Iterator[int]:
+    """A peer on the server's host, with its zone."""
+    folder = pair.folder / name
+    for path in (folder, folder / "zones", folder / "run", folder / "state", folder / "db"):
+        path.mkdir()
+    for zone in (folder / "zone", folder / "zones" / "example.test"):
+        zone.write_text(ZONE)
+    (folder / file).write_text(config.replace("$dir", str(folder)))
+    process = pair.server.start(*(word.replace("$dir", str(folder)) for word in argv), log=folder / "log")
+    try:
+        wait_until(lambda: "198.51.100.9" in _asked(pair.client), 30)
+        yield process.pid
+    finally:
+        stop(process)
+
+
+def _asked(client: Host) -> str:
+    return client.run("dig", "+tries=1", "+time=1", f"@{FOUR}", "plain.example.test", "A", check=False).stdout
+
+
+@contextmanager
+def ours(pair: Pair, node: str) -> Iterator[int]:
+    """dnsvip with a node file."""
+    pair.node.write_text(node.replace("PINS", str(pair.pins)))
+    process = pair.server.start(sys.executable, "-m", "dnsvip", "serve", pair.node, log=pair.folder / "serve.log")
+    try:
+        wait_until(lambda: "198.51.100.9" in _asked(pair.client), 60)
+        yield process.pid
+    finally:
+        stop(process)
+
+
+def subjects(pair: Pair) -> dict[str, Callable[[], object]]:
+    """Each server as a context that gives its process."""
+    xdp = "xdp:\n  listen: eth0\n"
+    plain = NODE.replace('xdp = { interface = "eth0", pins = "PINS" }\n', "")
+    return {
+        "dnsvip, xdp": lambda: ours(pair, NODE),
+        "dnsvip, sockets": lambda: ours(pair, plain),
+        "nsd": lambda: peer(pair, "nsd", "nsd.conf", NSD, "nsd", "-d", "-c", "$dir/nsd.conf"),
+        "gdnsd": lambda: peer(pair, "gdnsd", "config", GDNSD, "gdnsd", "-c", "$dir", "start"),
+        "knot": lambda: peer(pair, "knot", "knot.conf", KNOT.replace("XDP\n", ""), "knotd", "-c", "$dir/knot.conf"),
+        "knot, xdp": lambda: peer(
+            pair, "kxdp", "knot.conf", KNOT.replace("XDP\n", xdp), "knotd", "-c", "$dir/knot.conf"
+        ),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder, kernel_world() as world, counting():
+        pair = Pair(world, Path(folder))
+        subprocess.run(["ip", "-n", pair.client.namespace, "link", "set", "dev", "eth0", "xdp", "off"], check=True)
+        pair.server.ip("route", "add", "198.18.0.0/15", "via", "192.0.2.7")
+        pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
+        for name, subject in subjects(pair).items():
+            if sys.argv[1:] and name not in sys.argv[1:]:
+                continue
+            with subject() as pid:  # type: ignore[attr-defined]
+                time.sleep(1)
+                before = cpu_seconds(pid)
+                time.sleep(3)
+                idle = (cpu_seconds(pid) - before) / 3
+                sys.stdout.write(f"{name:16} idle {idle:.2%} of a processor\n")
+                for asked, question in QUESTIONS.items():
+                    for who, source in SOURCES.items():
+                        for _ in range(2 if name == "dnsvip, xdp" else 0):
+                            measure(pair, pid, question, source, idle)  # it learns what is missing twice
+                        turns = [measure(pair, pid, question, source, idle) for _ in range(ROUNDS)]
+                        cost, share = (median(values) for values in zip(*turns, strict=True))
+                        sys.stdout.write(f"{name:16} {asked:11} {who:16} {cost:7.2f} us  {share:6.1%}\n")
+                        sys.stdout.flush()
+
+
+def _mac(host: Host) -> str:
+    return host.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
