@@ -136,6 +136,24 @@ def test_wrong_server(node: Path, server: str) -> None:
     assert server in refused.stderr
 
 
+def test_enrol_for_encrypted_servers(node: Path, tmp_path: Path) -> None:
+    """What servers are verified by is in the enrolment, and refused where it is none; a server in plain text behind an
+    encrypted one is named."""
+    server, plain = "tls://192.0.2.53:853#dns.example.test", "192.0.2.53:53"
+    words = ("enrol", "acme", "--config", node, "--server", server, "--server", plain)
+    pin = "A" * 43 + "="
+    done = run(*words, "--pin", pin)
+    document = json.loads(done.stdout)
+    assert (document["trust"]["pins"], document["servers"]) == ([pin], [server, plain])
+    assert f"caution: {plain} is not asked in plain text" in done.stderr
+    assert json.loads(run(*words, "--plaintext-fallback").stdout)["plaintext_fallback"] is True
+    (tmp_path / "ca.pem").write_text("nothing")
+    for more, what in ((("--pin", "abc"), "trust.pins.0"), (("--ca", tmp_path / "ca.pem"), "trust.ca")):
+        refused = run(*words, *more)
+        assert refused.exit_code != 0
+        assert what in str(refused.exception) + refused.stderr
+
+
 def test_wrong_import_leaves_what_was(node: Path, tmp_path: Path) -> None:
     """A file that is no enrolment is refused and the imported one stays."""
     assert run("import", "-", text=enrol(node).stdout).exit_code == 0

@@ -10,18 +10,25 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from functools import partial, wraps
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any
 
 import click
 
+from dnsvip.cli.machine.client_options import (
+    FILE,
+    SERVER,
+    agent_options,
+    encryption_options,
+    endpoints,
+    enrolment_option,
+    servers,
+    warn,
+)
 from dnsvip.cli.shared.database import load_snapshot
 from dnsvip.client.certificate import Chain, read_chain, request_for
-from dnsvip.client.claims import parse_claim
 from dnsvip.client.enrol import Encryption, cautions, make_enrolment, unused
-from dnsvip.client.enrolment import Enrolment, ServerTrust, dump, parse
+from dnsvip.client.enrolment import Enrolment, dump, parse
 from dnsvip.client.io import files
 from dnsvip.client.io.agent import Agent
 from dnsvip.client.io.certificate_files import CertificateFiles
@@ -31,127 +38,6 @@ from dnsvip.client.io.resolved import Resolved
 from dnsvip.client.io.stub import Stub
 from dnsvip.client.io.upstream import system_servers
 from dnsvip.errors import ClientError
-from dnsvip.site import parse_endpoint
-from dnsvip.site.server_forms import parse_server
-
-
-def _checked(parse: Callable[[str], object]) -> Callable[..., tuple[str, ...]]:
-    """A callback that checks each value of an option."""
-
-    def check(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            try:
-                parse(value)
-            except ValueError as error:
-                raise click.BadParameter(f"{value!r}: {error}") from None
-        return values
-
-    return check
-
-
-_endpoints, _servers = _checked(parse_endpoint), _checked(parse_server)
-SERVER = "ADDRESS:PORT|URL"
-"""A DNS server: in plain text, or as tls://, https:// or quic://ADDRESS:PORT#NAME."""
-
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-enrolment_option = click.option(
-    "--enrolment", type=FILE, help=f"Another enrolment than the imported one (or ${files.ENVIRONMENT})."
-)
-server_option = click.option(
-    "--server",
-    "servers",
-    multiple=True,
-    metavar=SERVER,
-    callback=_servers,
-    help="Ask this DNS server instead; may be repeated.",
-)
-
-
-def _claims(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str | int]:
-    try:
-        return dict(parse_claim(value) for value in values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-claim_option = click.option(
-    "--claim",
-    "claims",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_claims,
-    help="Say this of the connections, proven with the client's key; may be repeated.",
-)
-
-
-def _resolver(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    return _servers(_ctx, _param, (value,))[0] if value else None
-
-
-resolver_option = click.option(
-    "--resolver",
-    metavar=SERVER,
-    callback=_resolver,
-    help="Let any resolver tell the addresses; tickets stand in for the plain address.",
-)
-own_option = click.option(
-    "--own-address",
-    is_flag=True,
-    help="Connect to the plain address, from an address of this client's own that says who it is.",
-)
-
-
-def agent_options(*, own_address: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options of all commands that resolve names; the command gets them as `load`, which makes the agent."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
-        def command(enrolment: Path | None, **values: Any) -> None:
-            settings = {name: values.pop(name) for name in AGENT_SETTINGS if name in values}
-            function(load=partial(Agent.load, enrolment, warn=_warn, **settings), **values)
-
-        options = [enrolment_option, server_option, claim_option, resolver_option]
-        for option in reversed([*options, own_option] if own_address else options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-AGENT_SETTINGS = ("servers", "claims", "resolver", "own_address")
-
-
-def encryption_options(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of what an enrolment says of encrypted servers; the command gets them as `encryption`."""
-
-    @wraps(function)
-    def command(
-        ca: Path | None, pins: tuple[str, ...], token_file: Path | None, *, plaintext_fallback: bool, **values: Any
-    ) -> None:
-        trust = ServerTrust(files.read(ca) if ca else None, pins)
-        token = files.read(token_file).strip() if token_file else None
-        function(encryption=Encryption(trust, token, plaintext_fallback), **values)
-
-    options = [
-        click.option("--ca", type=FILE, help="Authorities (PEM) of encrypted servers; else the machine's."),
-        click.option(
-            "--pin",
-            "pins",
-            multiple=True,
-            metavar="BASE64",
-            help="The SHA-256 of an encrypted server's public key, which it must have; may be repeated.",
-        ),
-        click.option("--token-file", type=FILE, help="A file with the client's DNS token, for encrypted servers."),
-        click.option(
-            "--plaintext-fallback",
-            is_flag=True,
-            help="Let servers in plain text stand in for encrypted ones that do not answer.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -167,7 +53,7 @@ def client() -> None:
     "servers",
     multiple=True,
     metavar=SERVER,
-    callback=_servers,
+    callback=servers,
     help="A DNS server that the client asks; may be repeated. Default: those of the DNS group of its tier.",
 )
 @encryption_options
@@ -175,9 +61,9 @@ def client() -> None:
 def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None, encryption: Encryption) -> None:
     """Create the enrolment of client NAME (for operators). It contains the client's keys: transfer it securely."""
     snapshot = load_snapshot(config)
-    enrolment = make_enrolment(snapshot, name, servers, encryption)
+    enrolment = parse(dump(make_enrolment(snapshot, name, servers, encryption)), f"the enrolment of {name}")
     for caution in [*cautions(snapshot, name), *unused(enrolment)]:
-        _warn(caution)
+        warn(caution)
     if output is None:
         click.echo(dump(enrolment), nl=False)
         return
@@ -195,12 +81,8 @@ def import_(file: Path, enrolment: Path | None) -> None:
     target = enrolment or files.default_path()
     files.save(parsed, target)
     for caution in unused(parsed):
-        _warn(caution)
+        warn(caution)
     click.echo(f"{target}: enrolled as {parsed.client} for {_services(parsed)}")
-
-
-def _warn(text: str) -> None:
-    click.secho(f"caution: {text}", fg="yellow", err=True)
 
 
 def _services(enrolment: Enrolment) -> str:
@@ -266,7 +148,7 @@ def exec_(command: tuple[str, ...], load: Callable[..., Agent], *, hosts: bool) 
 
 
 async def _run(agent: Agent, command: tuple[str, ...], *, hosts: bool) -> int:
-    async with renewing(agent, _warn):
+    async with renewing(agent, warn):
         return await (run_with_hosts if hosts else run_with_proxy)(agent, command)
 
 
@@ -275,7 +157,7 @@ async def _run(agent: Agent, command: tuple[str, ...], *, hosts: bool) -> int:
 def renew(enrolment: Path | None) -> None:
     """Fetch the DNS servers of the enrolment anew, as `exec` and `stub` do every five minutes, and the tickets of all
     services, to be used wherever a resolver tells the plain address."""
-    agent = Agent.load(enrolment, warn=_warn)
+    agent = Agent.load(enrolment, warn=warn)
     changed, tickets = asyncio.run(_renewed(agent))
     servers = ", ".join(agent.enrolment.servers) if agent.enrolment else "none"
     click.echo(f"{'new' if changed else 'the same'} servers: {servers}")
@@ -299,7 +181,7 @@ def certify(enrolment: Path | None, imported: Path | None, *, request: bool) -> 
     The DNS servers issue it to who has a TSIG key or a certificate; `exec`, `stub` and `renew` replace it in time. For
     others an operator does, by `dnsvip clients certify`.
     """
-    agent, path = Agent.load(enrolment, warn=_warn), enrolment or files.default_path()
+    agent, path = Agent.load(enrolment, warn=warn), enrolment or files.default_path()
     if agent.enrolment is None:
         raise ClientError("there is no enrolment: import one with `dnsvip client import`")
     kept = CertificateFiles(path)
@@ -330,14 +212,14 @@ async def _certified(agent: Agent) -> Chain:
     multiple=True,
     show_default=True,
     metavar="ADDRESS:PORT",
-    callback=_endpoints,
+    callback=endpoints,
     help="A loopback address to answer at; may be repeated.",
 )
 @click.option(
     "--upstream",
     multiple=True,
     metavar=SERVER,
-    callback=_servers,
+    callback=servers,
     help="The resolver for all other names; default: those of /etc/resolv.conf.",
 )
 def stub(load: Callable[..., Agent], listen: tuple[str, ...], upstream: tuple[str, ...]) -> None:
@@ -351,7 +233,7 @@ def stub(load: Callable[..., Agent], listen: tuple[str, ...], upstream: tuple[st
 async def _serve(agent: Agent, stubs: list[Stub]) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with AsyncExitStack() as running, renewing(agent, _warn):
+    async with AsyncExitStack() as running, renewing(agent, warn):
         for stub in stubs:
             await running.enter_async_context(stub)
             click.echo(f"answering at {stub.endpoint}", err=True)
