@@ -100,7 +100,7 @@ def make_app(
         app[OBSERVED] = observed
         app.add_routes(OBSERVED_ROUTES)
     app[PROXIES] = Proxies(settings.proxy_from, settings.proxy_header)
-    app[NODE], app[DECIDERS], app[powerdns.EDITING] = node, Deciders(node), powerdns.Editing()
+    app[NODE], app[DECIDERS] = node, Deciders(node)
     app[LIMITS] = settings.limits
     work.prepare(app, settings.limits)
     auth.prepare(app)

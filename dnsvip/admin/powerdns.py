@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -44,24 +43,13 @@ from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import Listing
 
 LIMIT = 4 << 20
-TRIES = 12
-"""How often an edit is made again that another node, or a PUT of the zone, overtook."""
+EDIT_SECONDS = 10.0
+"""For how long an edit is made again that another node, or a PUT of the zone, overtakes."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+"""Seconds between its tries, at most: twice as long each time."""
 
 PAGE = 20
-
-
-class Editing:
-    """Whose turn it is to edit a zone."""
-
-    def __init__(self) -> None:
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def turn(self, name: str) -> asyncio.Lock:
-        """The lock of a zone."""
-        return self._turns.setdefault(name, asyncio.Lock())
-
-
-EDITING = web.AppKey("editing", Editing)
 
 
 def as_powerdns(handle: Handle) -> Handle:
@@ -143,7 +131,7 @@ async def patch(request: web.Request) -> web.Response:
         async with small_turn(request):
             await _alone(request, name, edit_once, small=small)
     except _TakesLong:
-        mine = request.app[EDITING].turn(f"{name} {request[ACTOR]}")
+        mine = request.app[NODE].store().turns.of(f"{name} {request[ACTOR]}")
         async with locked(request, mine, f"zone {name!r}, edited by this token,"), turn(request):
             await _alone(request, name, edit_once, small=small)
     return web.Response(status=204)
@@ -157,15 +145,18 @@ async def _alone(request: web.Request, name: str, edit_once: Callable[[], Awaita
     """Edit a zone while nobody else does; raises _TakesLong where that is not for a request without its turn. `small`:
     what is to change is."""
     _demand_turn(request, await zone_in(request), small=small)  # without having waited for the others first
-    async with locked(request, request.app[EDITING].turn(name), f"zone {name!r}"):
-        for attempt in range(1, TRIES + 1):
+    async with locked(request, request.app[NODE].store().turns.of(name), f"zone {name!r}"):
+        clock = asyncio.get_running_loop().time
+        until, pause = clock() + EDIT_SECONDS, FIRST_PAUSE
+        while True:
             try:
                 await edit_once()
                 break
             except Conflict:
-                if attempt == TRIES:
+                if clock() >= until:
                     raise
-                await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - so that nodes do not keep step
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - so that nodes do not keep step
+                pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _demand_turn(request: web.Request, zone: Zone, *, small: bool) -> None:

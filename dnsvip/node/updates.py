@@ -1,8 +1,9 @@
 """Dynamic updates written to the database: decided by `dns.update`, stored as edits of the API are.
 
 Every DNS process does that by its own connection, apart from its event loop: small ones in a thread, one after the
-other, large zones and large messages in a process. Updates of one zone take turns; what others change meanwhile makes
-an update start again. Whatever fails, nothing is changed, and the answer is SERVFAIL.
+other, large zones and large messages in a process. Updates of one zone take turns, with edits by the API of the same
+process too; what others change meanwhile makes an update start again. Whatever fails, nothing is changed, and the
+answer is SERVFAIL.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
-from weakref import WeakValueDictionary
 
 import structlog
 
@@ -39,8 +39,11 @@ from dnsvip.store.following.follower import SnapshotFollower
 SECONDS = 30.0
 """Until an update is given up: its sender does not wait longer."""
 
-TRIES = 12
-"""How often one is made again that another change overtook."""
+TRY_SECONDS = 15.0
+"""For how long one is made again that other changes overtake."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+"""Seconds between its tries, at most: twice as long each time."""
 
 SHARE = 4
 """One key takes at most this part of the places to wait."""
@@ -61,7 +64,6 @@ class Updating:
         self._rates = UpdateRates(node.dns.updates.per_second)
         self._jobs = Jobs(processes=1, bytes_=limits.process_bytes)
         self._thread = asyncio.Lock()
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._keys: Counter[str] = Counter()
         self._remembered: Remembered[asyncio.Future[Outcome]] = Remembered(MOST_REMEMBERED)
 
@@ -101,10 +103,9 @@ class Updating:
         return all_of_them < self._waiting and mine < max(1, self._waiting // SHARE)
 
     async def _make(self, pending: PendingUpdate) -> Outcome:
-        turn = self._turns.setdefault(pending.zone, asyncio.Lock())
-        async with turn:
-            if (store := self._follower.store) is None:
-                return Rcode.SERVFAIL, "the database has not been reached"
+        if (store := self._follower.store) is None:
+            return Rcode.SERVFAIL, "the database has not been reached"
+        async with store.turns.of(pending.zone):
             wall = time.time()
             if not await store.seen_updates.claim(pending.key, pending.mac, wall, wall + REMEMBERED_SECONDS):
                 return Rcode.REFUSED, "this update has been sent before"
@@ -114,12 +115,15 @@ class Updating:
             return outcome
 
     async def _tried(self, store: Store, pending: PendingUpdate) -> Outcome:
-        """As often as others change the zone meanwhile."""
-        for attempt in range(1, TRIES + 1):
+        """As often as others change the zone meanwhile, for TRY_SECONDS."""
+        clock, pause = asyncio.get_running_loop().time, FIRST_PAUSE
+        until = clock() + TRY_SECONDS
+        while clock() < until:
             try:
                 return await self._once(store, pending)
             except Conflict:
-                await asyncio.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 - so that nodes do not keep step
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - so that nodes do not keep step
+                pause = min(2 * pause, LONGEST_PAUSE)
         return Rcode.SERVFAIL, "the zone is being changed by others"
 
     async def _once(self, store: Store, pending: PendingUpdate) -> Outcome:

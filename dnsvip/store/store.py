@@ -35,6 +35,7 @@ from dnsvip.store.seen_updates import SeenUpdates
 from dnsvip.store.snapshots.snapshots import Snapshots
 from dnsvip.store.usage import ClientUsage
 from dnsvip.store.zones.refreshes import Refreshes
+from dnsvip.store.zones.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Store:
         self.seen_updates = SeenUpdates(session)
         self.backups = Backups(session)
         self.refreshes = Refreshes(session)
+        self.turns = Turns()
 
     @classmethod
     async def open(

@@ -24,7 +24,6 @@ from octodns_powerdns import PowerDnsProvider
 from dnsvip.admin import powerdns_jobs
 from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.work import JOBS
-from dnsvip.admin.powerdns import EDITING
 from dnsvip.dns.zones.content import content_of, read_content
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.sets import Comment, ZoneSets, read_sets
@@ -581,7 +580,7 @@ async def test_the_wait_for_a_zone_ends(api: Api, monkeypatch: pytest.MonkeyPatc
     assert app is not None
     monkeypatch.setitem(app._state, LIMITS, AdminLimits(turn_seconds=1))
     wanted = {"rrsets": [change("b.example.test.", "A", "192.0.2.2")]}
-    async with app[EDITING].turn("example.test"):
+    async with api.store.turns.of("example.test"):
         refused = await asyncio.wait_for(api("PATCH", ZONE, wanted), 30)
         assert (refused.status, refused.json["type"]) == (503, "urn:problem-type:dnsvip:busy")
         assert int(refused.headers["Retry-After"]) > 0
