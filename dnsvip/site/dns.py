@@ -226,6 +226,11 @@ class Zone:
         return frozenset([*filter(None, transfers), *(rule.tsig for rule in self.update)])
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The servers that nodes send to because of it."""
+        return (*self.primaries, *self.notify, *(self.dnssec.parental_agents if self.dnssec else ()))
+
+    @property
     def is_secondary(self) -> bool:
         """Whether it is transferred from elsewhere."""
         return bool(self.primaries)

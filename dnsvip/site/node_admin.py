@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -37,6 +38,17 @@ class TlsFiles:
     ]
     key: Annotated[Path, About("Key", "PEM file of its key.")]
 
+
+NEAR: tuple[Network, ...] = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32",
+            "::/127", "fe80::/10", "fd00:ec2::/32", "::ffff:0:0/96",
+        ),
+    )
+)  # fmt: skip
+"""This machine, its links, and the services of clouds that tell a machine its own secrets."""
 
 Number: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes: TypeAlias = Annotated[int, Field(ge=1 << 10, le=1 << 40)]
@@ -132,6 +144,14 @@ class AdminLimits:
     transfer_seconds: Annotated[
         Seconds, About("Transfer", "Maximum time of an `apply`, import or export.", unit="s")
     ] = 3600.0
+    denied_targets: Annotated[
+        tuple[Network, ...],
+        About(
+            "Denied targets",
+            "Networks of servers that a token for some zones only may not name in `primaries`, `notify` and "
+            "`parental_agents`, which the nodes then send to.",
+        ),
+    ] = NEAR
     process_bytes: Annotated[
         int,
         Field(ge=128 << 20, le=1 << 40),

@@ -225,11 +225,18 @@ class Rights:
         """One of the objects (kind, name) that an object is to refer to newly and that no scope which allows to write
         it reaches; None where one scope reaches all."""
         missed = [
-            next((one for one in references if not fits_any(*one, scope.patterns(one[0]), self.zones)), None)
+            next((one for one in references if not self._reaches(scope, kind, *one)), None)
             for scope in self.scopes
             if scope.allows(Action.WRITE, kind, name, self.zones)
         ]
         return None if not missed or None in missed else missed[0]
+
+    def _reaches(self, scope: Scope, kind: str, other: str, name: str) -> bool:
+        """Whether what a scope allows to write may refer to another object. A scope for some zones only gives TSIG keys
+        that it names itself, or that its token may read: those of all others are not meant."""
+        if kind == "zone" and other == "tsig" and ALL not in scope.zones and ALL in scope.tsig:
+            return self.allow(Action.READ, other, name)
+        return fits_any(other, name, scope.patterns(other), self.zones)
 
     def shown(self, problem: Problem) -> Problem:
         """A problem as the caller may read it: without the names of objects that it may neither read nor write."""

@@ -374,3 +374,44 @@ async def test_a_member_of_a_catalog_needs_the_right_to_delete_it(api: Api) -> N
     await api.ok("PATCH", "zones/example.test", {"member_of": "catalog.test"})
     assert (await api("PATCH", "zones/example.test", {"notify_ns": False}, headers=headers)).status == 200
     assert (await api("PATCH", "zones/example.test", {"member_of": None}, headers=headers)).status == 200
+
+
+async def test_a_zone_refers_to_keys_that_its_token_reaches(api: Api) -> None:
+    """A token for some zones has these transferred with TSIG keys that it names, or may read; not with any."""
+    for key in ("mine", "theirs"):
+        await api.ok("PUT", f"tsig/{key}", KEY)
+    zone = {"actions": ["read", "write"], "kinds": ["zone"], "zones": ["example.test"]}
+    wanted = [{"transfer": {"tsig": "theirs"}}, {"update": [{"tsig": "theirs"}]}]
+    headers = await made(api, scopes=[zone])
+    for body in (*wanted, {"transfer": {"tsig": "mine"}}):
+        check(await api("PATCH", "zones/example.test", body, headers=headers), "forbidden")
+    headers = await made(api, "named", scopes=[{**zone, "tsig": ["mine"]}])
+    await api.ok("PATCH", "zones/example.test", {"transfer": {"tsig": "mine"}}, headers=headers)
+    for body in wanted:
+        check(await api("PATCH", "zones/example.test", body, headers=headers), "forbidden")
+    reading = {"actions": ["read"], "kinds": ["tsig"], "tsig": ["theirs"]}
+    headers = await made(api, "reading", scopes=[zone, reading])
+    for body in wanted:
+        await api.ok("PATCH", "zones/example.test", body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"notify": ["127.0.0.1:53"]},
+        {"notify": ["192.0.2.1:53", "[::1]:8053"]},
+        {"notify": ["[::ffff:127.0.0.1]:53"]},
+        {"primaries": ["169.254.169.254:80"]},
+        {"primaries": ["tls://[fe80::1]:853#a.test"]},
+        {"dnssec": {"parental_agents": ["[fd00:ec2::254]:80"]}},
+    ],
+)
+async def test_where_nodes_send_to(api: Api, body: dict[str, Any]) -> None:
+    """A token for some zones has nodes send neither to themselves nor to services of their links; one for all may, and
+    what is there already stays."""
+    zone = {"actions": ["read", "write"], "kinds": ["zone"], "zones": ["new.test"]}
+    headers = await made(api, scopes=[zone])
+    text = {} if "primaries" in body else {"text": "@ 60 SOA ns h 1 1 1 1 1\n@ 60 NS ns\nns 60 A 192.0.2.1\n"}
+    check(await api("PUT", "zones/new.test", {**text, **body}, headers=headers), "forbidden")
+    await api.ok("PUT", "zones/new.test", {**text, **body})
+    await api.ok("PATCH", "zones/new.test", {"notify_ns": False}, headers=headers)

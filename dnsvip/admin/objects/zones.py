@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any, TypeVar, cast
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from dnsvip.admin.http import bodies, collection
 from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
+from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import WARNINGS, Refusal
 from dnsvip.admin.http.work import aside, is_small, worked
@@ -25,6 +27,7 @@ from dnsvip.site.plan import unsigned_warning
 from dnsvip.site.references import closest
 from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import Action
+from dnsvip.site.server_forms import parse_server
 from dnsvip.site.size import is_large
 
 TEXT_DNS = "text/dns"
@@ -103,6 +106,7 @@ async def permit(request: web.Request, before: SiteObject | None, after: SiteObj
         text = f"This token lacks a scope {action}:zone for all zones, which a catalog zone needs."
         raise Refusal("forbidden", text)
     _permit_member(request, cast("Zone | None", before), cast("Zone | None", after))
+    _permit_targets(request, cast("Zone | None", before), cast("Zone | None", after))
 
 
 def _permit_member(request: web.Request, before: Zone | None, after: Zone | None) -> None:
@@ -113,6 +117,19 @@ def _permit_member(request: web.Request, before: Zone | None, after: Zone | None
     if not request[CALLER].rights.allow(Action.DELETE, "zone", after.name):
         text = f"This token lacks a scope delete:zone for {after.name}, which goes with its catalog."
         raise Refusal("forbidden", text)
+
+
+def _permit_targets(request: web.Request, before: Zone | None, after: Zone | None) -> None:
+    """Raise Refusal where a caller with rights to some zones has nodes send to where the node file does not let it."""
+    if after is None or request[CALLER].rights.patterns(Action.WRITE, "zone") is None:
+        return
+    known = set(before.targets) if before else set()
+    denied = limits_of(request).denied_targets
+    for target in [target for target in after.targets if target not in known]:
+        host = ip_address(parse_server(target).host)
+        if any(host.version == network.version and host in network for network in denied):
+            text = f"This token may not have nodes send to {target}: it lacks a scope write:zone for all zones."
+            raise Refusal("forbidden", text)
 
 
 ZONE = Resource(
