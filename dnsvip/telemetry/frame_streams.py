@@ -46,7 +46,7 @@ class FrameStream:
         try:
             codec = FstrmCodec()
             made.sendall(codec.encode_ctrlready(self._content_type))
-            kind, types = _control(made)
+            kind, types = _control(made, time.monotonic() + SECONDS)
             if kind != FSTRM_CONTROL_ACCEPT or (types and self._content_type not in types):
                 raise ConnectionError("the receiver does not accept dnstap")
             made.sendall(codec.encode_ctrlstart(self._content_type))
@@ -77,7 +77,8 @@ class FrameStream:
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.sendall(FstrmCodec().encode(FSTRM_CONTROL_STOP))
-                while _control(self._socket)[0] != FSTRM_CONTROL_FINISH:
+                until = time.monotonic() + SECONDS
+                while _control(self._socket, until)[0] != FSTRM_CONTROL_FINISH:
                     pass
         self._drop()
 
@@ -107,14 +108,14 @@ def _has_ended(connection: socket.socket) -> bool:
     return bool(ready.poll(0)) and not connection.recv(1, socket.MSG_PEEK)
 
 
-def _control(connection: socket.socket) -> tuple[int, list[bytes]]:
-    """The next control frame: its kind and content types; raises OSError."""
-    head = _exactly(connection, 8)
+def _control(connection: socket.socket, until: float) -> tuple[int, list[bytes]]:
+    """The next control frame, whole by `until` (monotonic): its kind and content types; raises OSError."""
+    head = _exactly(connection, 8, until)
     size = int.from_bytes(head[4:], "big")
     if head[:4] != bytes(4) or not 4 <= size <= LONGEST_CONTROL:
         raise ConnectionError("the receiver does not speak Frame Streams")
     codec = FstrmCodec()
-    if not codec.append_and_process(head) and not codec.append_and_process(_exactly(connection, size)):
+    if not codec.append_and_process(head) and not codec.append_and_process(_exactly(connection, size, until)):
         raise ConnectionError("the receiver does not speak Frame Streams")
     try:
         kind, types, _ = codec.decode()
@@ -123,11 +124,19 @@ def _control(connection: socket.socket) -> tuple[int, list[bytes]]:
     return kind, types
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
+def _exactly(connection: socket.socket, size: int, until: float) -> bytes:
+    """So many bytes, however slowly the receiver sends them."""
     got = b""
-    while len(got) < size:
-        part = connection.recv(size - len(got))
-        if not part:
-            raise ConnectionError("the receiver has closed the connection")
-        got += part
+    try:
+        while len(got) < size:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the receiver takes too long")
+            connection.settimeout(left)
+            part = connection.recv(size - len(got))
+            if not part:
+                raise ConnectionError("the receiver has closed the connection")
+            got += part
+    finally:
+        connection.settimeout(SECONDS)
     return got
