@@ -13,7 +13,16 @@ from dataclasses import replace
 import structlog
 
 from dnsvip.dns.io.server import DnsServer
-from dnsvip.dns.replication.catalogs import CatalogError, Plan, catalog_text, listed, members_of, orphans, planned
+from dnsvip.dns.replication.catalogs import (
+    MOST_MEMBERS,
+    CatalogError,
+    Plan,
+    catalog_text,
+    listed,
+    members_of,
+    orphans,
+    planned,
+)
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import DnsvipError, StoreError
@@ -87,11 +96,11 @@ class Catalogs:
         return fault or "; ".join(plan.faults[:SHOWN]) + more
 
     async def _make(self, zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> str:
-        text = await asyncio.to_thread(_text_to_make, zones, catalog, compiled)
+        text, fault = await asyncio.to_thread(_text_to_make, zones, catalog, compiled)
         if text is None:
-            return ""
+            return fault
         after = replace(catalog, text=text)
-        return await self._apply(catalog.name, [Change("zone", catalog.name, "~", catalog, after)])
+        return await self._apply(catalog.name, [Change("zone", catalog.name, "~", catalog, after)]) or fault
 
     async def _apply(self, catalog: str, changes: Sequence[Change]) -> str:
         """Make the changes, some at a time; what is wrong with the first that cannot be made."""
@@ -115,9 +124,13 @@ def _plan(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone) -> P
     return planned(zones, catalog, members_of(compiled))
 
 
-def _text_to_make(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> str | None:
-    """The text of a catalog that is made; None where it has its members already."""
-    members = listed(zones.values())
+def _text_to_make(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> tuple[str | None, str]:
+    """The text of a catalog that is made, None where it has its members already; and what is wrong with them."""
+    found = listed(zones.values())
+    members, beyond = found[:MOST_MEMBERS], len(found) - MOST_MEMBERS
+    fault = ""
+    if beyond > 0:
+        fault = f"a catalog has {MOST_MEMBERS} zones at most: {beyond} are left out, from {found[MOST_MEMBERS]} on"
     if compiled is not None and members_of(compiled) == members:
-        return None
-    return catalog_text(catalog.name, members, compiled, time.time())
+        return None, fault
+    return catalog_text(catalog.name, members, compiled, time.time()), fault

@@ -11,6 +11,7 @@ import pytest
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.replication.catalogs import CatalogError, catalog_text, listed, members_of, orphans, planned
 from dnsvip.dns.zones.zone import Node, compile_zone, serial_of
+from dnsvip.node import catalogs as node_catalogs
 from dnsvip.site import CatalogRole, Transfer, Zone
 from dnsvip.site.plan import Change
 
@@ -34,6 +35,20 @@ def test_made_and_read() -> None:
     assert serial_of(first) == 1_800_000_000
     again = compile_zone(Zone(NAME, catalog_text(NAME, [], first, 0.0)))
     assert (members_of(again), serial_of(again)) == ([], 1_800_000_001)
+
+
+def test_a_catalog_has_so_many_zones_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more zones the first are in the catalog that is made here, and the node says which are not."""
+    monkeypatch.setattr(node_catalogs, "MOST_MEMBERS", 2)
+    zones = {name: Zone(name, "x", OPEN) for name in ("a.test", "b.test", "c.test", "d.test")}
+    catalog = Zone("catalog.test", catalog=CatalogRole.PRODUCE, transfer=OPEN)
+    text, fault = node_catalogs._text_to_make(zones, catalog, None)
+    assert text is not None
+    assert [line.split()[-1] for line in text.splitlines() if "PTR" in line] == ["a.test.", "b.test."]
+    assert "2 are left out, from c.test on" in fault
+    made = compile_zone(Zone("catalog.test", text, catalog=CatalogRole.PRODUCE))
+    assert node_catalogs._text_to_make(zones, catalog, made) == (None, fault)
+    assert node_catalogs._text_to_make({"a.test": zones["a.test"]}, catalog, None)[1] == ""
 
 
 def test_what_is_listed() -> None:
