@@ -102,7 +102,8 @@ def compile_site(
     classifier = Classifier(snapshot, before.tables.classifier if before else None, geo, listener_tiers)
     tables = SynthesisTables(services, classifier, VipMaker(snapshot))
     tokens = TokenTable(site.dns_tokens, before.tokens if before else None)
-    tsig, transfers = TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes, snapshot.journals)
+    digests = {apex: digest for name, apex in apexes.items() if (digest := entries[name].digest) is not None}
+    tsig, transfers = TsigKeys(site.tsig_keys.values()), Transfers(site, zones, apexes, snapshot.journals, digests)
     update_keys = {
         apex: UpdateKeys(name, frozenset(rule.tsig for rule in rules))
         for name, apex in apexes.items()

@@ -45,7 +45,7 @@ class TransferResponse:
 
 class Transfers:
     """Who may transfer which zone of a site, and what is in it. `apexes` has the zones that have a place in it, and
-    `journals` how zones changed, by name."""
+    `journals` how zones changed, by name; `digests` those of texts that are known, as a large one takes long."""
 
     def __init__(
         self,
@@ -53,7 +53,9 @@ class Transfers:
         zones: Zones,
         apexes: Mapping[str, Labels],
         journals: Mapping[str, tuple[ZoneChange, ...]] = MappingProxyType({}),
+        digests: Mapping[Labels, str] = MappingProxyType({}),
     ) -> None:
+        self._digests = digests
         self._zones = zones
         self._journals: Mapping[Labels, tuple[Zone, tuple[ZoneChange, ...]]] = {
             apex: (site.zones[name], journals[name]) for name, apex in apexes.items() if name in journals
@@ -123,7 +125,7 @@ class Transfers:
             return None
         known = self._chains.get(apex)
         if known is None:
-            known = self._chains[apex] = chained(journal, digest_of(zone.text))
+            known = self._chains[apex] = chained(journal, self._digests.get(apex) or digest_of(zone.text))
         return since(known, serial, len(zone.text))
 
     def _differences(self, zone: CompiledZone, changes: Iterable[ZoneChange]) -> Iterator[RRset]:

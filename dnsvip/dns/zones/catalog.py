@@ -17,16 +17,19 @@ from dnsvip.dns.zones.zone import CompiledZone, compile_zone
 from dnsvip.errors import Problem, ZoneError
 from dnsvip.site import Service, Site, Zone
 from dnsvip.site.isolation import fault_of
+from dnsvip.site.zone_changes import digest_of
 
 
 class ZoneEntry:
     """A zone's text and what it compiles to: the zone, or None and the problems. One whose `apex` cannot be told (None)
-    has no place among the zones, so that queries for it are refused."""
+    has no place among the zones, so that queries for it are refused. `digest` is what the journal of a zone that is
+    transferred knows its text by."""
 
-    __slots__ = ("apex", "problems", "text", "zone")
+    __slots__ = ("apex", "digest", "problems", "text", "zone")
 
     def __init__(self, zone: Zone) -> None:
         self.text = zone.text
+        self.digest = digest_of(zone.text) if zone.transfer is not None else None
         self.apex: Labels | None = None
         self.zone: CompiledZone | None = None
         self.problems: list[Problem] = []
@@ -43,7 +46,7 @@ class ZoneEntry:
         """A zone that could not be compiled for a reason outside of it."""
         entry = cls.__new__(cls)
         entry.text, entry.apex, entry.zone = zone.text, labels_or_split(zone.name), None
-        entry.problems = [Problem(f"zone.{zone.name}", why)]
+        entry.problems, entry.digest = [Problem(f"zone.{zone.name}", why)], None
         return entry
 
 
