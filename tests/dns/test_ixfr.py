@@ -17,9 +17,11 @@ import dns.zone
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dnsvip.dns import transfer
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.edit import Replacement, edited
+from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.sets import read_sets
 from dnsvip.site import Snapshot, Transfer, Zone
 from dnsvip.site.io.files import zone_files
@@ -179,6 +181,15 @@ def test_signed_elsewhere() -> None:
     assert old == new
     ttls = {one.covers: one.ttl for one in old[f"a.{NAME}."] if one.rdtype == dns.rdatatype.RRSIG}
     assert (ttls[dns.rdatatype.A], ttls[dns.rdatatype.TXT]) == (30, 300)
+
+
+def test_a_question_hashes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the journal knows a text by is there when a zone is: hashing a large one keeps other questions waiting."""
+    engine = Engine(snapshot(*VERSIONS))
+    monkeypatch.setattr(transfer, "digest_of", None)
+    found = engine._transfers._since(labels_of(NAME), 4294967295)
+    assert found is not None
+    assert len(found) == 1
 
 
 def test_broken_chain() -> None:
