@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from dnsvip.client.certificate import Chain, new_key
+from dnsvip.client.io.certificate_files import CertificateFiles
 from dnsvip.client.io.files import save as save_enrolment
 from dnsvip.dispatcher.io.user.uses_file import UsesFile
 from dnsvip.errors import DnsvipError
@@ -57,6 +59,10 @@ def _snapshot(path: Path) -> None:
     lastgood.save(path.parent, Snapshot(1), "id", KeyEncryptionKey.load(path.with_name("key"), {}), overwrite=True)
 
 
+def _certificate(path: Path) -> None:
+    CertificateFiles(path.with_suffix(".json")).save(Chain("PEM", new_key().public_key(), 0, 1))
+
+
 def _backup(path: Path) -> None:
     with draft_of(path, exclusive=True) as draft:
         draft.commit()
@@ -73,6 +79,7 @@ WRITERS = {
     "first token": Writer(_token),
     "key": Writer(_create, replaces=False, refuses=False),
     "enrolment": Writer(lambda path: save_enrolment(enrolment("192.0.2.53:53"), path)),
+    "client's certificate": Writer(_certificate, "enrolment.crt"),
     "backup": Writer(_backup, replaces=False),
     "last good snapshot": Writer(_snapshot, lastgood.FILE),
     "memory": Writer(lambda path: save_memory(path.parent, Memory()), "memory.json"),

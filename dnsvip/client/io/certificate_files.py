@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dnsvip.client.certificate import Chain, new_key, read_chain
 from dnsvip.client.io.files import check_private, read
 from dnsvip.errors import ClientError
-from dnsvip.site.io.safe_file import make_folder, write_file
+from dnsvip.site.io.safe_file import make_folder, read_regular, write_file
 
 
 class CertificateFiles:
@@ -35,10 +35,13 @@ class CertificateFiles:
 
     def read_key(self) -> ec.EllipticCurvePrivateKey:
         """The key; raises ClientError where there is none, or others can read it."""
-        text = read(self.key)
+        try:
+            text = read_regular(self.key)
+        except OSError as error:
+            raise ClientError(f"{self.key}: cannot be read: {error.strerror or error}") from None
         check_private(self.key)
         try:
-            key = load_pem_private_key(text.encode(), None)
+            key = load_pem_private_key(text, None)
         except (ValueError, TypeError):
             raise ClientError(f"{self.key}: is no private key in PEM form without a password") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
