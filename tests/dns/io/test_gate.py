@@ -137,3 +137,21 @@ async def test_each_source_in_its_turn(many: Callable[[int], str], few: str, mon
     await asyncio.sleep(0)
     assert [place for place, name in enumerate(order) if name == few] == [1, 3, 5]
     assert [name for name in order if name != few] == [many(number) for number in range(100)] * 2
+
+
+async def test_at_once_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is answered as soon as it is read while nobody waits; once a slice is used up, or another waits, it has
+    its turn in line."""
+    order: list[str] = []
+    turns = StreamTurns()
+    monkeypatch.setattr(gates, "SLICE", 60.0)
+    turns.begin(Busy("192.0.2.1", 1, order))
+    assert order == ["192.0.2.1"]
+    turns.begin(Busy("192.0.2.2", 2, order))  # its second message waits
+    turns.begin(Busy("192.0.2.3", 1, order))
+    assert order == ["192.0.2.1", "192.0.2.2"]
+    await asyncio.sleep(0)
+    assert order == ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3"]
+    monkeypatch.setattr(gates, "PAUSE", 60.0)
+    turns.begin(Busy("192.0.2.4", 1, order))
+    assert order[-1] == "192.0.2.3"
