@@ -60,7 +60,8 @@ struct asking {
 	__u32 opt;     /* bytes of the OPT record */
 	__u32 room;    /* for an answer without it */
 	__u32 wants_signatures;
-	__u64 sum; /* of the words of the question, in the order of memory */
+	__u64 sum;  /* of the words of the question, in the order of memory */
+	__u64 hash; /* of name and type, as `question_hash` in dnsvip/dns/io/xdp/image.py */
 };
 
 static __always_inline __u64 sum_of(__u64 word)
@@ -191,7 +192,7 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 	if (head->flags[0] > 1 || head->counts[0] != bpf_htons(1) || head->counts[1] || head->counts[2] ||
 	    bpf_ntohs(head->counts[3]) > 1)
 		return 0;
-	a->sum = 0;
+	a->sum = a->hash = 0;
 	at = QUESTION;
 	__builtin_memset(&w->name, 0, sizeof(w->name));
 #pragma clang loop unroll(disable)
@@ -209,7 +210,9 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 		}
 		word = __cpu_to_le64(word);
 		a->sum += sum_of(word);
-		w->name.name[n] = lowered(word);
+		word = lowered(word);
+		w->name.name[n] = word;
+		a->hash = (a->hash ^ word) * 0x100000001b3ULL;
 		if (ended)
 			break;
 	}
@@ -220,6 +223,7 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 	if ((tail & bpf_htonl(0xffff)) != bpf_htonl(1))
 		return 0;
 	w->name.type = *(__be16 *)(w->asked.wire + at);
+	a->hash = (a->hash ^ w->name.type) * 0x100000001b3ULL;
 	a->sum += sum_at(at, tail);
 	a->end = at + 4;
 	return 1;
@@ -553,13 +557,8 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	if (!read_question(w, &a))
 		return DNS_UNUSUAL;
 	t = bpf_map_lookup_elem(&templates, &w->name);
-	if (!t || t->generation != c->names) {
-		__u64 what = w->name.type;
-
-#pragma clang loop unroll(full)
-		for (n = 0; n < NAME_BYTES / 8; n++)
-			what = (what ^ w->name.name[n]) * 0x100000001b3ULL;
-		tell(w, what);
+	if (!t || t->generation != c->names || t->owner != a.hash) {
+		tell(w, a.hash);
 		return DNS_UNKNOWN_NAME;
 	}
 	if (!t->body)
@@ -596,7 +595,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 		return DNS_NOT_SENT;
 	sum = write_answer(ctx, w, &a, t, scope);
 	head = write_head(ctx, &a, t);
-	if (sum < 0 || !head || !turn(ctx, w, a.sum + sum + head, length))
+	if (sum < 0 || !head || !turn(ctx, w, a.sum + sum + head, length) || *(volatile __u64 *)&t->owner != a.hash)
 		return DNS_REASONS;
 	count_answer(cell);
 	return DNS_ANSWERED;
@@ -610,7 +609,7 @@ int dns(struct xdp_md *ctx)
 	__u64 *number;
 
 	if (reason >= DNS_REASONS)
-		return XDP_ABORTED; /* half written; what was checked before rules it out */
+		return XDP_ABORTED; /* half written: its template has gone meanwhile, or what was checked before does not hold */
 	number = bpf_map_lookup_elem(&dns_reasons, &reason);
 	if (number)
 		++*number;

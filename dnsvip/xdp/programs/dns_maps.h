@@ -92,6 +92,7 @@ struct template {
 	__u32 generation;
 	__u16 size;   /* of the answer without OPT */
 	__u16 beyond; /* in so much room there is more in it */
+	__u64 owner;  /* hash of the question: the map may give the record to another one while it is read */
 	__u16 body;   /* bytes of what follows the question; 0: the answer is the server's */
 	__u16 cell;   /* where it is counted; with holes, that of the address is added */
 	__u16 sum;    /* of the body, holes being zero, as if it began at an even offset */

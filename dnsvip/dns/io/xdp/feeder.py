@@ -123,15 +123,15 @@ class Feeder:
         key, templates = image.asked_name(ahead.asked), self._maps["templates"]
         if key is None:
             return False
-        known = templates.get(key)
+        known, left = templates.get(key), image.left_to_the_server(ahead.asked, self._names)
         if known is not None and known[:_GENERATION] == u32(self._names):
-            return known != image.left_to_the_server(self._names)
+            return known != left
         value = self._template(ahead)
         if value is None:
             if self._left >= templates.max_entries // 4:  # else made-up names would evict the others
                 return False
             self._left += 1
-        templates.put(key, value or image.left_to_the_server(self._names))
+        templates.put(key, value or left)
         return value is not None
 
     def _template(self, ahead: Ahead) -> bytes | None:
@@ -142,7 +142,7 @@ class Feeder:
         cell = self._cells.of_template(template.outcome, template.rcode, holes=bool(makers))
         if cell is None or self._most_makers in makers:
             return None
-        return image.template_value(template, makers, cell, self._names)
+        return image.template_value(ahead.asked, template, makers, cell, self._names)
 
     def _maker(self, hole: Hole) -> int:
         """The number of what makes the addresses of a hole: one for all services that have the same; `_most_makers`

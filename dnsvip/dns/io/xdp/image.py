@@ -40,13 +40,25 @@ def asked_name(asked: Asked) -> bytes | None:
     return TYPES.struct("asked_name").pack(name=name, type=asked.qtype.to_bytes(2, "big"))
 
 
-def left_to_the_server(generation: int) -> bytes:
+def question_hash(asked: Asked) -> int:
+    """The hash of a question, by which its template is known for its own (programs/dns.bpf.c)."""
+    size = -(-len(asked.name) // 8)
+    result = 0
+    for word in (
+        *unpack(f"={size}Q", asked.name.ljust(8 * size, b"\0")),
+        *unpack("=H", asked.qtype.to_bytes(2, "big")),
+    ):
+        result = (result ^ word) * 0x100000001B3 & _LONG
+    return result
+
+
+def left_to_the_server(asked: Asked, generation: int) -> bytes:
     """In place of a template: there is none."""
-    return TYPES.struct("template").pack_sparse(generation=generation)
+    return TYPES.struct("template").pack_sparse(generation=generation, owner=question_hash(asked))
 
 
-def template_value(template: Template, makers: Sequence[int], cell: int, generation: int) -> bytes | None:
-    """A template whose holes these makers fill; None where it does not fit."""
+def template_value(asked: Asked, template: Template, makers: Sequence[int], cell: int, generation: int) -> bytes | None:
+    """The template for a question, whose holes these makers fill; None where it does not fit."""
     body, holes, struct = template.pieces[0], b"", TYPES.struct("dns_hole")
     for hole, maker, piece in zip(template.holes, makers, template.pieces[1:], strict=True):
         length = LENGTH[hole.rtype]
@@ -57,6 +69,7 @@ def template_value(template: Template, makers: Sequence[int], cell: int, generat
     head = template.heads[0]
     return TYPES.struct("template").pack(
         generation=generation,
+        owner=question_hash(asked),
         size=template.size,
         beyond=min(template.beyond, _SHORT),
         body=len(body),
