@@ -157,6 +157,14 @@ async def test_methods(api: Api) -> None:
     check(await api("DELETE", "status"), "method-not-allowed")
 
 
+@pytest.mark.parametrize("path", ["client-ca/rotate", "zones/example.test/keys/roll", "zones/a.test/keys/confirm"])
+async def test_methods_of_words(api: Api, path: str) -> None:
+    """A word in the place of a number has the methods of its own path alone."""
+    answer = await api("DELETE", path)
+    check(answer, "method-not-allowed")
+    assert answer.headers["Allow"] == "POST"
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=-1", "limit=", "limit=\u0661"])
 async def test_queries(api: Api, query: str) -> None:
     """A number out of bounds is refused with its bounds."""

@@ -28,6 +28,9 @@ QUERY = web.RequestKey("query", object)
 NOT_RESERVED = r":(?!(?:import|export)$)[^{}/]+"
 """What follows a part of a path that names an object, where `import` and `export` stand for something else."""
 
+NUMBER = ":[0-9]{1,9}"
+"""What follows a part of a path that is a number: words in its place are paths of their own, with their own methods."""
+
 LONGEST_NAME = 253
 """Characters in the name of an object; that of a zone may be so long (RFC 1035 section 2.3.4)."""
 
@@ -93,7 +96,7 @@ class Operation:
     @property
     def shown_path(self) -> str:
         """The path without the patterns of its parts."""
-        return self.path.replace(NOT_RESERVED, "")
+        return self.path.replace(NOT_RESERVED, "").replace(NUMBER, "")
 
     @property
     def action(self) -> Action:

@@ -12,8 +12,7 @@ from pydantic import ConfigDict, Field
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR
 from dnsvip.admin.http.collection import GENERATION
-from dnsvip.admin.http.operation import ROOT, Operation
-from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.operation import NUMBER, ROOT, Operation
 from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import stored
@@ -25,8 +24,8 @@ from dnsvip.site import STRICT, Dnssec, ZoneKey
 from dnsvip.site.bind_keys import read_bind_key
 from dnsvip.site.zone_keys import signs_data, wanted_at_parent
 
-LONGEST_KEY_FILE, LONGEST_NUMBER = 4096, 9
-"""Characters of a key file, and digits of a key's number."""
+LONGEST_KEY_FILE = 4096
+"""Characters of a key file."""
 
 DNSKEY_HEAD = 4
 """Bytes of a DNSKEY before the public key."""
@@ -150,10 +149,8 @@ async def import_key(request: web.Request) -> web.Response:
 
 async def remove_key(request: web.Request) -> web.Response:
     """Destroy a key that the zone can do without."""
-    zone, node, text = await stored(request), request.app[NODE], request.match_info["number"]
-    if not text.isdecimal() or len(text) > LONGEST_NUMBER:
-        raise Refusal("not-found", f"{text[:20]!r} is not the number of a key; GET {ROOT}/zones/NAME/keys lists them.")
-    return _changed(await node.store().keys.remove_zone_key(zone.name, int(text), request[ACTOR], node.now()))
+    zone, node, number = await stored(request), request.app[NODE], int(request.match_info["number"])
+    return _changed(await node.store().keys.remove_zone_key(zone.name, number, request[ACTOR], node.now()))
 
 
 def _changed(generation: int) -> web.Response:
@@ -166,5 +163,5 @@ ROUTES = [
     Operation("POST", f"{ROOT}/zones/{{name}}/keys", import_key, "zone", body=KeyFiles),
     Operation("POST", f"{ROOT}/zones/{{name}}/keys/roll", roll, "zone", body=KeyRoll),
     Operation("POST", f"{ROOT}/zones/{{name}}/keys/confirm", confirm, "zone"),
-    Operation("DELETE", f"{ROOT}/zones/{{name}}/keys/{{number}}", remove_key, "zone"),
+    Operation("DELETE", f"{ROOT}/zones/{{name}}/keys/{{number{NUMBER}}}", remove_key, "zone"),
 ]

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR
-from dnsvip.admin.http.operation import ROOT, Operation, Page
+from dnsvip.admin.http.operation import NUMBER, ROOT, Operation, Page
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.node import NODE
 from dnsvip.site.plain import JsonObject
@@ -51,10 +51,9 @@ async def rotate(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     """Trust an authority no more: every certificate that it has issued is void at once."""
-    text = request.match_info["number"]
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    number = int(request.match_info["number"])
     if not await request.app[NODE].store().client_authorities.remove(number, request[ACTOR]):
-        raise Refusal("not-found", f"There is no authority {text!r}; GET {ROOT}/client-ca lists them.")
+        raise Refusal("not-found", f"There is no authority {number}; GET {ROOT}/client-ca lists them.")
     return web.Response(status=204)
 
 
@@ -78,5 +77,5 @@ ROUTES = [
     Operation("GET", _ALL, list_all, "client_ca", answer=Page[ShownAuthority]),
     Operation("POST", _ALL, create, "client_ca", answer=ShownAuthority, status=201),
     Operation("POST", f"{_ALL}/rotate", rotate, "client_ca", does=Action.ROTATE, answer=ShownAuthority, status=201),
-    Operation("DELETE", f"{_ALL}/{{number}}", remove, "client_ca", name="number", status=204),
+    Operation("DELETE", f"{_ALL}/{{number{NUMBER}}}", remove, "client_ca", name="number", status=204),
 ]
