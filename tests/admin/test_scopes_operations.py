@@ -265,7 +265,8 @@ async def check_operation(
 
 def _filled(path: str, name: str) -> str:
     """A path with its object named; of a pool's servers, one."""
-    return re.sub(r"\{\w+\}", quote(name, safe=""), re.sub(r"\{server\}|\{number\}|\{kind\}", "slow-1", path))
+    path = re.sub(r"\{server\}|\{kind\}", "slow-1", path.replace("{number}", "1"))
+    return re.sub(r"\{\w+\}", quote(name, safe=""), path)
 
 
 async def check_wrong(
