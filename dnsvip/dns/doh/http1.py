@@ -24,11 +24,14 @@ from dnsvip.dns.doh.response import Response, date, refused
 EVENTS = 64
 """Pieces of a request's body that are read in one turn."""
 
+TWO_LENGTHS = Problem(400, "Content-Length and Transfer-Encoding exclude each other")
+"""What a front end may have taken for two requests: nothing behind it is read (RFC 9112 section 6.1)."""
+
 
 class Http1:
     """One connection, as `Http2`. A request that is at fault is the last one."""
 
-    __slots__ = ("_asked", "_body", "_conn", "_data", "_out", "_received", "closing", "ready", "why")
+    __slots__ = ("_asked", "_body", "_conn", "_data", "_last", "_out", "_received", "closing", "ready", "why")
 
     stuck = False
 
@@ -37,7 +40,7 @@ class Http1:
         self._asked: Head | Problem | None = None
         self._body, self._data, self._received = b"", b"", 0
         self._out: list[bytes] = []
-        self.ready = self.closing = False
+        self.ready = self.closing = self._last = False
         self.why = ""
 
     def __len__(self) -> int:
@@ -82,6 +85,7 @@ class Http1:
                 self._conn.receive_data(data)
             elif isinstance(event, h11.Request):
                 self._asked, self._body, self._received = _asked(event), b"", 0
+                self._last = self._asked is TWO_LENGTHS
                 if self._conn.they_are_waiting_for_100_continue:
                     if isinstance(self._asked, Problem):
                         return self._complete(self._asked)
@@ -106,10 +110,10 @@ class Http1:
         return Request(0, asked, body)
 
     def answer(self, _stream: int, response: Response, now: float) -> None:
-        """Send a response; where its request was not read to its end, the connection ends with it."""
+        """Send a response; where its request was not read to its end, or has two, the connection ends with it."""
         length = b"content-length", str(len(response.body)).encode()
         fields = [*response.fields, length, (b"date", date(int(now)))]
-        if self._conn.their_state is h11.SEND_BODY:
+        if self._last or self._conn.their_state is h11.SEND_BODY:
             fields.append((b"connection", b"close"))
         self._send(h11.Response(status_code=response.status, headers=fields))
         if response.body and not response.bodyless:
@@ -149,5 +153,5 @@ class Http1:
 
 def _asked(request: h11.Request) -> Head | Problem:
     if {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}:
-        return Problem(400, "Content-Length and Transfer-Encoding exclude each other")
+        return TWO_LENGTHS
     return read_head(request.method.decode("latin-1"), request.target.decode("latin-1"), request.headers)

@@ -30,6 +30,9 @@ CALM, EARNED = 1000, 8
 CONTINUATIONS = 8
 """Frames of a request's head after the first."""
 
+MOST_HELD = 4 * MAX_BODY
+"""Bytes of content that is not complete, on all streams; beyond, requests are refused."""
+
 LONG_HEAD = "the head of a request is too long"
 
 UNSENT = 1 << 17
@@ -48,6 +51,7 @@ class Http2:
         "_calm",
         "_data",
         "_first",
+        "_held",
         "_highest",
         "_initial",
         "_out",
@@ -67,7 +71,7 @@ class Http2:
         self._block: _Block | None = None
         self._data = b""
         self._out: list[bytes] = [GREETING]
-        self._calm, self._highest, self._taken, self._unsent = CALM, 0, 0, 0
+        self._calm, self._highest, self._taken, self._unsent, self._held = CALM, 0, 0, 0, 0
         self._window = self._initial = WINDOW
         self._started = self.ready = self.closing = False
         self._first = NO_TABLE
@@ -259,10 +263,15 @@ class Http2:
         state.received += len(payload)
         if isinstance(state.asked, Head):
             state.body = state.body + data if state.body else data
+            self._held += len(data)
             if len(state.body) > MAX_BODY:
+                self._held -= len(state.body)
                 state.asked, state.body = TOO_LONG, b""
+            elif self._held > MOST_HELD:
+                raise Broken(Error.REFUSED_STREAM, stream)
         if state.received > MOST_RECEIVED:
             state.cut = state.complete = True
+            self._held, state.body = self._held - len(state.body), b""
             return Request(stream, state.asked)
         if flags & frames.END_STREAM:
             return self._complete(stream, state)
@@ -272,11 +281,12 @@ class Http2:
     def _complete(self, stream: int, state: _Stream) -> Request:
         state.complete = True
         asked, body = state.asked, state.body
+        self._held -= len(body)
+        state.body = b""
         if isinstance(asked, Head) and asked.length not in (None, len(body)):
             raise Broken(Error.PROTOCOL, stream, why="Content-Length is not the content's")
         if self._unsent > UNSENT:
             raise Broken(Error.REFUSED_STREAM, stream)
-        state.body = b""
         return Request(stream, asked, body)
 
     def _ping(self, flags: int, stream: int, payload: bytes) -> None:
@@ -309,6 +319,7 @@ class Http2:
             raise Broken(Error.FRAME_SIZE, why="SETTINGS have 6 bytes each")
         if flags & frames.ACK:
             return
+        self._spend(len(payload) // 6)
         for at in range(0, len(payload), 6):
             key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if key == frames.INITIAL_WINDOW_SIZE:
@@ -317,7 +328,6 @@ class Http2:
                 key == frames.MAX_FRAME_SIZE and not MAX_FRAME <= value < 1 << 24
             ):
                 raise Broken(Error.PROTOCOL, why="a setting out of its range")
-        self._spend(len(payload) // 6)
         self._out.append(frames.head(0, frames.SETTINGS, frames.ACK, 0))
         self._send_all()
 
@@ -368,6 +378,7 @@ class Http2:
         state = self._streams.pop(stream, None)
         if state is not None:
             self._unsent -= len(state.unsent)
+            self._held -= len(state.body)
 
     def _reset(self, stream: int, code: int) -> None:
         self._out.append(frames.number(frames.RST_STREAM, stream, code))

@@ -136,6 +136,11 @@ def test_what_is_no_http(data: bytes, status: int) -> None:
 
 
 def test_two_lengths_are_refused() -> None:
-    """Where content has two ends, a front end may have seen the other one (RFC 9112 section 6.1)."""
+    """Where content has two ends, a front end may have seen the other one (RFC 9112 section 6.1): what comes behind
+    may be another's, and the connection ends."""
     http = _fed(POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + WHOLE)
-    assert _answered(http).startswith(b"HTTP/1.1 400")
+    answer = _answered(http)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert http.closing
+    assert http.next() is None

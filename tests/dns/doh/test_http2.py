@@ -12,7 +12,7 @@ from hpack import Encoder
 
 from dnsvip.dns.doh import frames
 from dnsvip.dns.doh.frames import Error
-from dnsvip.dns.doh.http2 import CALM, CONTINUATIONS, FRAMES, STREAMS, UNSENT, Http2
+from dnsvip.dns.doh.http2 import CALM, CONTINUATIONS, FRAMES, MOST_HELD, STREAMS, UNSENT, Http2
 from dnsvip.dns.doh.request import MAX_BODY, MOST_RECEIVED, Head, Problem, Request
 from dnsvip.dns.doh.response import answered, refused
 from tests.dns.doh.test_request import GET, QUERY
@@ -429,6 +429,46 @@ def test_many_streams(peer: Peer) -> None:
     assert peer.resets() == dict.fromkeys(range(2 * STREAMS + 1, 2 * STREAMS + 8, 2), Error.REFUSED_STREAM)
     peer.frame(frames.DATA, frames.END_STREAM, 1, QUERY)
     assert len(peer.serve()) == 1
+
+
+def test_incomplete_contents_are_bounded_together(peer: Peer) -> None:
+    """Streams that begin contents and end none hold so much in all; what holds nothing any more makes room."""
+    piece = b"x" * (MAX_BODY // 2)
+    refused: dict[int, int] = {}
+    for stream in range(1, 41, 2):
+        peer.head(stream, POST)
+        for _ in range(2):
+            peer.frame(frames.DATA, 0, stream, piece)
+            assert peer.serve() == []
+            refused = peer.resets() | refused
+    fitting = MOST_HELD // MAX_BODY
+    assert refused == dict.fromkeys(range(2 * fitting + 1, 41, 2), Error.REFUSED_STREAM)
+    assert sum(len(state.body) for state in peer.http._streams.values()) <= MOST_HELD
+    for stream in range(1, 2 * fitting, 2):
+        peer.frame(frames.DATA, frames.END_STREAM, stream)
+    assert len(peer.serve()) == fitting
+    for stream in (101, 103, 105, 107, 109, 111):  # completed, reset, too long, padded: none is counted any more
+        peer.head(stream, POST)
+        peer.frame(frames.DATA, 0, stream, piece)
+        if stream < 105:
+            peer.frame(frames.RST_STREAM, 0, stream, b"\0\0\0\x08")
+        elif stream < 109:
+            peer.frame(frames.DATA, 0, stream, piece)
+            peer.frame(frames.DATA, frames.END_STREAM, stream, b"x")
+        else:
+            for _ in range(4):
+                peer.frame(frames.DATA, frames.PADDED, stream, b"\xff" + b"\0" * 255 + b"x")
+            peer.frame(frames.DATA, frames.END_STREAM, stream)
+        peer.serve()
+    assert (peer.http._held, peer.http._streams, peer.http.closing) == (0, {}, False)
+
+
+def test_many_settings_in_a_frame(peer: Peer) -> None:
+    """More settings than a peer may spend end the connection before any is looked at."""
+    peer.head(1, POST)
+    peer.frame(frames.SETTINGS, 0, 0, (b"\0\4" + b"\0\0\x40\0") * (CALM + 1))
+    assert peer.goes_away() == Error.ENHANCE_YOUR_CALM
+    assert peer.http._initial == frames.WINDOW
 
 
 def test_an_endless_client_may_do_what_is_usual(peer: Peer) -> None:
