@@ -199,16 +199,17 @@ class DnsServer:
         return FastPath(engine, self.fast)
 
     def refresh(self) -> None:
-        """Use certificates that were renewed, and authorities as they are now. Connections end that a token has opened
-        which is none any more, or, where anything was renewed, a certificate that may not verify any more."""
+        """Use certificates that were renewed, and authorities as they are now. Connections end, also before their
+        handshake has, that a token has opened which is none any more, or a certificate whose time is over or, where
+        anything was renewed, that may not verify any more."""
         renewed = [terminator.refresh(self.engine.client_ca) for terminator in self._terminators]
         tokens, now = self.engine.tokens, time.time()
-        for stream in list(self._gate.streams):
-            if not isinstance(stream, Stream | Connection):
-                continue
+        streams: list[Stream | Connection] = [*self._quic.connections]
+        streams += [stream for stream in self._gate.streams if isinstance(stream, Stream)]
+        for stream in streams:
             if stream.token and tokens.stands(stream.token, now) is None:
                 stream.give_up("token_ended")
-            elif stream.arrival.certificate and any(renewed):
+            elif stream.arrival.certificate and (any(renewed) or now >= stream.certificate_end):
                 stream.give_up("certificate_ended")
 
     def updating(self, make: Make | None) -> None:

@@ -9,10 +9,12 @@ takes away from everybody else: reading only queues, and the `gate` works a litt
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import inf
 from typing import Protocol, TypeAlias, cast
 
 from dnsvip.dns.identity.arrival import Arrival
@@ -95,6 +97,7 @@ class Stream(asyncio.BufferedProtocol):
         "_unsent_bytes",
         "_working",
         "arrival",
+        "certificate_end",
         "respond",
         "source",
     )
@@ -114,6 +117,8 @@ class Stream(asyncio.BufferedProtocol):
         self._unsent_bytes = 0
         self._header: bytes | None = None
         self._deadline = 0.0
+        self.certificate_end = inf
+        """When the certificate ends that it was opened with, in unix seconds."""
 
     @property
     def token(self) -> str:
@@ -333,6 +338,8 @@ class Stream(asyncio.BufferedProtocol):
             return
         try:
             done = channel.shake()
+            if done:
+                self.arrival, self.certificate_end = tls.arrival(channel, self._listening.arrival, time.time())
         except Broken as error:
             self.count("token_refused" if isinstance(error, Refused) else "handshake_failed")
             self._transport.write(channel.unsent())
@@ -343,7 +350,6 @@ class Stream(asyncio.BufferedProtocol):
             self._unsent.append(unsent)
         if done:
             self.count("handshakes")
-            self.arrival = tls.arrival(channel, self._listening.arrival)
             speaks = self._listening.speaks
             self._application = speaks.get(channel.protocol, speaks[None])(self)
             self.touch()
@@ -374,6 +380,7 @@ class Stream(asyncio.BufferedProtocol):
                 break
         if unsent := channel.unsent():  # an answer to a key update, which has its place among the records
             self._unsent.append(unsent)
+            self._unsent_bytes += len(unsent)
 
     def _after_header(self, data: bytes) -> bytes:
         """The data behind the front end's header, which names the requester; nothing while the header is incomplete."""

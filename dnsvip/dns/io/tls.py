@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
+from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -57,9 +58,10 @@ class _Session(ssl.SSLObject):
 class Channel:
     """TLS of one connection, on the server's side."""
 
-    __slots__ = ("_incoming", "_outgoing", "_session", "_shaken", "ended")
+    __slots__ = ("_incoming", "_outgoing", "_session", "_shaken", "context", "ended")
 
     def __init__(self, context: ssl.SSLContext, source: IPv4Address | IPv6Address) -> None:
+        self.context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._session = cast("_Session", session)
@@ -101,10 +103,13 @@ class Channel:
             raise Refused if self._session.refused else Broken from None
         return True
 
-    def certificate(self) -> tuple[str, ...]:
-        """The names in the peer's certificate, which has been verified; none where it has shown none."""
-        der = self._session.getpeercert(binary_form=True)
-        return tuple(names_in(self._session.getpeercert() or {}, der)) if der else ()
+    def certificate(self) -> tuple[tuple[str, ...], float]:
+        """The names in the peer's certificate, which has been verified, and its end in unix seconds; none where it has
+        shown none. In a session that is resumed it is as it was then: its time may be over."""
+        der, parts = self._session.getpeercert(binary_form=True), self._session.getpeercert()
+        if not der or not parts:
+            return (), inf
+        return tuple(names_in(parts, der)), ssl.cert_time_to_seconds(cast("str", parts["notAfter"]))
 
     def decrypt(self) -> bytes:
         """The next piece that the peer has sent; b"" where none is complete."""
@@ -153,32 +158,37 @@ class Terminator:
         self._listener, self._files, self._protocols = listener, files, list(protocols)
         self._token_of, self._authorities = token_of, authorities
         self._stamp_in_use = stamp_of(self._files)
-        self._context = self._load()
+        self._context, self._trusted = self._load(), authorities
 
     def channel(self, source: IPv4Address | IPv6Address) -> Channel:
         """TLS of a new connection from there."""
         return Channel(self._context, source)
 
-    def arrival(self, channel: Channel, anybody: Arrival) -> Arrival:
-        """How messages arrive by a channel whose handshake is complete; `anybody` where its peer has proved nothing."""
-        names = channel.certificate() if self._files.client_ca else ()
+    def arrival(self, channel: Channel, anybody: Arrival, now: float) -> tuple[Arrival, float]:
+        """How messages arrive by a channel whose handshake is complete, `anybody` where its peer has proved nothing;
+        and the end of its certificate. Raises Broken for a certificate that would not be taken now, in unix seconds:
+        its session is an old one, or the authorities have changed since the handshake began."""
+        names, end = channel.certificate() if self._files.client_ca else ((), inf)
+        if names and (now >= end or channel.context is not self._context or self._authorities != self._trusted):
+            raise Broken
         token = channel.token
         if not names and token is None:
-            return anybody
-        return anybody._replace(certificate=names, token=token[0] if token else None)
+            return anybody, end
+        return anybody._replace(certificate=names, token=token[0] if token else None), end
 
     def refresh(self, authorities: str = "") -> bool:
         """Use the files and authorities as they are now from the next connection on; whether anything has changed. What
-        cannot be used leaves what was in use, and the log says so."""
+        cannot be used leaves what was in use, and the log says so; where authorities have changed with that, no client
+        certificate is taken until it can be used."""
         stamp = stamp_of(self._files)
         if stamp == self._stamp_in_use and authorities == self._authorities:
             return False
         self._stamp_in_use, self._authorities = stamp, authorities
         try:
-            self._context = self._load()
+            self._context, self._trusted = self._load(), authorities
         except PlatformError as error:
             log.error("new files of a DNS certificate cannot be used, keeping the previous ones", error=str(error))
-            return False
+            return authorities != self._trusted
         log.info("renewed a DNS certificate", listener=self._listener)
         return True
 

@@ -6,6 +6,7 @@ import hashlib
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ import dns.rcode
 import dns.tsigkeyring
 import pytest
 from cryptography import x509
+from dns.exception import DNSException
 
 from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
@@ -163,6 +165,76 @@ def test_resumption(server: Running, authority: Authority, version: ssl.TLSVersi
         with connected(server.port, context, session=session) as tls:
             assert tls.session_reused
             assert client_of(server, tls) == known
+
+
+def test_certificates_that_end(authority: Authority, tmp_path: Path) -> None:
+    """A certificate whose time is over resumes no session, and the connection that it opened ends; others stay."""
+    own, second = Authority(tmp_path), 1 / 86_400
+    own.server()
+    with Running(
+        snapshot_of(build_site(site_tables(), zone_files(ZONES))), (listener(own.files(clients=True)),)
+    ) as run:
+        own.issue("brief", days=2 * second)
+        contexts = own.context("brief"), own.context("brief")
+        contexts[0].maximum_version = ssl.TLSVersion.TLSv1_2
+        sessions = []
+        for context in contexts:
+            with connected(run.port, context) as tls:
+                client_of(run, tls)
+                sessions.append(tls.session)
+        with connected(run.port, contexts[1]) as kept, connected(run.port, own.context()) as other:
+            assert (client_of(run, kept), client_of(run, other)) == (0, 0)
+            time.sleep(2)
+            run.in_loop(run.server.refresh)
+            with suppress(ConnectionError):
+                assert receive(kept) == b""
+            assert client_of(run, other) == 0
+        for context, session in zip(contexts, sessions, strict=True):
+            with pytest.raises((OSError, DNSException)), connected(run.port, context, session=session) as tls:
+                client_of(run, tls)
+        counted = run.counters()["transport"]
+        assert (counted["tls_certificate_ended"], counted["tls_handshake_failed"]) == (1, 2)
+
+
+def test_an_authority_that_ends_while_a_handshake_is_under_way(authority: Authority, tmp_path: Path) -> None:
+    """Nobody who has begun before, or comes while the server's own files cannot be used, has its certificate taken."""
+    own = Authority(tmp_path)
+    own.server()
+    authority.issue("laptop.example.test")
+    base = replace(snapshot_of(build_site(site_tables(), zone_files(ZONES))), client_ca=(authority.file.read_text(),))
+    context = own.context()
+    context.load_cert_chain(authority.folder / "laptop.example.test.pem", authority.folder / "laptop.example.test.key")
+    files = replace(own.files(), client_ca=("dnsvip",))
+    with Running(base, (listener(files),)) as running:
+        with connected(running.port, context) as tls:
+            assert client_of(running, tls) == 0
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
+        with socket.create_connection(("127.0.0.1", running.port), 5) as sock:
+            with pytest.raises(ssl.SSLWantReadError):
+                session.do_handshake()
+            sock.sendall(outgoing.read())
+            incoming.write(sock.recv(1 << 14))
+            running.in_loop(lambda: running.server.update(replace(base, generation=9, client_ca=())))
+            session.do_handshake()
+            session.write(frame(question()))
+            sock.sendall(outgoing.read())
+            with suppress(ConnectionError):
+                while data := sock.recv(1 << 14):
+                    incoming.write(data)
+            with suppress(ssl.SSLError):
+                assert not session.read(1 << 14)
+        running.in_loop(lambda: running.server.update(replace(base, generation=10)))
+        with connected(running.port, context) as tls:
+            assert client_of(running, tls) == 0
+            (tmp_path / f"{NAME}.pem").write_text("nothing")
+            running.in_loop(lambda: running.server.update(replace(base, generation=11, client_ca=())))
+            with suppress(ConnectionError):
+                assert receive(tls) == b""
+        with pytest.raises((OSError, DNSException)), connected(running.port, context) as tls:
+            client_of(running, tls)
+        with connected(running.port, own.context()) as tls:
+            assert client_of(running, tls) == 0
 
 
 def test_tokens_in_server_names(server: Running, authority: Authority) -> None:

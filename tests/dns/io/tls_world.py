@@ -38,7 +38,7 @@ class Authority:
         name: str,
         *others: x509.GeneralName,
         common: str = "",
-        days: int = 30,
+        days: float = 30,
         usage: x509.ExtendedKeyUsage | None = None,
     ) -> str:
         """Issue a certificate for a name and others, as NAME.pem and NAME.key; its SHA-256 fingerprint."""
@@ -110,7 +110,7 @@ def listener(tls: ListenerTls, name: str = "secure", scheme: str = "tls") -> Lis
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 30
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float = 30
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     begin = now - timedelta(days=max(1, 1 - days))

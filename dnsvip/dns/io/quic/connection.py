@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from math import inf
 from typing import Protocol, TypeAlias
 
 from aioquic.quic.events import (
@@ -117,6 +118,8 @@ class Connection:
         self.quic, self.source, self.arrival = quic, source, arrival
         self.token = ""
         """The text of the token that it was opened with; "" where it was not."""
+        self.certificate_end = inf
+        """When the certificate ends that it was opened with, in unix seconds."""
         self.confirmed = self.over = False
         self._respond, self._sessions, self._port, self._gate, self._tally = respond, sessions, port, gate, tally
         self._loop = asyncio.get_running_loop()

@@ -51,6 +51,7 @@ class QuicCredentials:
         self._token_of = token_of
         self._stamp = stamp_of(files), authorities
         self._load(authorities)
+        self._trusted = authorities
 
     @property
     def asks(self) -> bool:
@@ -65,9 +66,10 @@ class QuicCredentials:
         self._stamp = stamp
         try:
             self._load(authorities)
+            self._trusted = authorities
         except PlatformError as error:
             log.error("new files of a DNS certificate cannot be used, keeping the previous ones", error=str(error))
-            return False
+            return authorities != self._trusted
         log.info("renewed a DNS certificate", listener=self._listener)
         return True
 
@@ -85,7 +87,7 @@ class QuicCredentials:
         """The names that a client certificate bears, as `Arrival.certificate` has them; raises BadCertificate where no
         authority vouches for it."""
         try:
-            if self._store is None:
+            if self._store is None or self._stamp[1] != self._trusted:
                 raise BadCertificate("there is no authority for client certificates")
             shown, others = X509.from_cryptography(certificate), list(map(X509.from_cryptography, chain))
             X509StoreContext(self._store, shown, others).verify_certificate()

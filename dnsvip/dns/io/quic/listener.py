@@ -101,9 +101,14 @@ class QuicListener:
 
     def stop(self) -> None:
         """End all connections, and release the port."""
-        for connection in set(self._connections.values()):
+        for connection in self.connections:
             connection.close()
         self._socket.stop()
+
+    @property
+    def connections(self) -> set[Connection]:
+        """All that are open, or whose handshakes are under way."""
+        return set(self._connections.values())
 
     def _count(self, event: str) -> None:
         self._tally[f"{self._arrival.transport}_{event}"] += 1
@@ -240,6 +245,7 @@ class QuicListener:
         def vouch(certificate: Certificate, chain: list[Certificate]) -> None:
             names = credentials.names(certificate, chain)
             connection.arrival = connection.arrival._replace(certificate=names)
+            connection.certificate_end = certificate.not_valid_after_utc.timestamp()
 
         asked = vouch if credentials.asks else None
         quic = Accepted(configuration, original, retried, shared.tickets, greet, asked)

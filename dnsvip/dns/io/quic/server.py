@@ -11,7 +11,7 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.quic.accepted import Tickets
-from dnsvip.dns.io.quic.connection import Sessions
+from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.handshakes import Handshakes
 from dnsvip.dns.io.quic.listener import QuicListener, Resources
@@ -33,6 +33,11 @@ class QuicServer:
         listener = QuicListener(sock, arrival, sessions, credentials, self._shared)
         listener.start()
         self._listeners.append(listener)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All that are open, or whose handshakes are under way."""
+        return [connection for listener in self._listeners for connection in listener.connections]
 
     def stop(self) -> None:
         """End all connections, and release the ports."""

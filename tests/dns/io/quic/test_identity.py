@@ -146,6 +146,35 @@ async def test_no_resumption(server: Running, authority: Authority, arrivals: li
     assert [arrival.token for arrival in arrivals] == [None, "a-token", None, "a-token"]
 
 
+async def test_an_authority_that_ends(files: ListenerTls, authority: Authority) -> None:
+    """No certificate of an authority is taken that has ended, also where the listener's own files cannot be used; and
+    where it ends in a handshake, or a certificate does, what it has opened ends."""
+    authority.issue("acme")
+    trusted = authority.file.read_text()
+    own = replace(files, client_ca=("dnsvip",))
+    credentials = QuicCredentials("x", own, ["doq"], authorities=trusted)
+    certificate = x509.load_pem_x509_certificate((authority.folder / "acme.pem").read_bytes())
+    assert credentials.names(certificate, [])
+    credentials._files = replace(own, key=authority.folder / "none.key")
+    assert credentials.refresh("")
+    with pytest.raises(BadCertificate, match="no authority"):
+        credentials.names(certificate, [])
+
+
+async def test_a_certificate_that_ends(server: Running, authority: Authority, arrivals: list[Arrival]) -> None:
+    """A connection ends with the certificate that opened it, also before its handshake is complete."""
+    authority.issue("brief", days=2 / 86_400)
+    async with asking(server.port, certified(authority, "brief")) as client, asking(server.port) as other:
+        await client.ask(question())
+        await asyncio.sleep(2)
+        begun = [connection for connection in server.server._quic.connections if connection.arrival.certificate]
+        assert len(begun) == 1
+        await asyncio.to_thread(server.in_loop, server.server.refresh)
+        await asyncio.wait_for(client.closed, 5)
+        await other.ask(question())
+    assert server.counters()["transport"]["quic_certificate_ended"] == 1
+
+
 async def test_files(files: ListenerTls, tmp_path: Path) -> None:
     """Files that cannot be used are named, and those in use stay; a renewed certificate is used."""
     own = Authority(tmp_path, "own")
