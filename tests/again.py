@@ -4,7 +4,8 @@
 
 The tests share two processors, and some of them hold real programs to seconds. So up to MOST that failed are run again
 one by one, with nothing beside them; their names are printed, as such a test is worth a look. More than that, or a run
-that broke otherwise (STATUS is pytest's), is a failure at once. CPython's own tests are run in the same way.
+that broke otherwise (STATUS is pytest's, and what failed is no test), is a failure at once. CPython's own tests are run
+in the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FAILED = 1
 def main(status: int, arguments: Sequence[str]) -> int:
     """The status of the whole run."""
     failed = sorted(json.loads(LAST_FAILED.read_text())) if LAST_FAILED.exists() else []
-    if status != FAILED or not 0 < len(failed) <= MOST:
+    if status != FAILED or not 0 < len(failed) <= MOST or not all("::" in name for name in failed):
         return status
     sys.stdout.write(f"\nFailed beside other tests, and run again alone: {', '.join(failed)}\n")
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from dnsvip.dns.doh.response import answered, freshness, refused
 
 
 def _answer(*records: str, authority: tuple[str, ...] = (), rcode: int = 0) -> bytes:
-    message = dns.message.make_response(dns.message.make_query("www.example.test.", "AAAA"))
+    message = dns.message.make_response(dns.message.make_query("www.example.test.", "AAAA", id=0))
     message.set_rcode(rcode)
     for section, lines in ((message.answer, records), (message.authority, authority)):
         for line in lines:
