@@ -311,7 +311,7 @@ class Responder:
         except Exception:  # noqa: BLE001 - one message must not take the server down; it is counted and reported
             reply = failure(wire)
             if not counted:
-                engine.count(reply)
+                engine.count(reply, arrival.transport)
             times = engine.counters.outcomes[reply.outcome]
             if times & (times - 1) == 0:
                 log.error("a message could not be answered", times=times, traceback=traceback.format_exc())

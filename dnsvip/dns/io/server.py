@@ -114,7 +114,7 @@ class DnsServer:
         self._datagrams: list[Batches[Waiting]] = []
         self._servers: list[asyncio.Server] = []
         self._terminators: list[Terminator | QuicCredentials] = []
-        self._quic = QuicServer(self._responder.stream, self._gate, self._tally)
+        self._quic = QuicServer(self._responder.stream, self._gate, self._tally, self._suspects)
         self._report_problems()
 
     async def start(self) -> None:
@@ -239,7 +239,7 @@ class DnsServer:
         self._report_problems()
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
-        """Totals since the start: `outcomes` sum to `udp_messages` + `tcp_messages` of `transport`."""
+        """Totals since the start: `outcomes` sum to the messages of all transports."""
         ahead = self.ahead.collect() if self.ahead else {}
         counters = self.engine.counters
         return {
@@ -326,8 +326,11 @@ class DnsServer:
             return {"h2": service.http2, "http/1.1": service.http1, None: service.http1}
         return {"dot": Messages, None: Messages} if listener.scheme else {None: Messages}
 
-    def _token_of(self, text: str, source: IPv4Address | IPv6Address) -> str | None:
-        return self.engine.tokens.verify(text, source, time.time())
+    def _token_of(self, text: str, source: IPv4Address | IPv6Address, proven: bool = True) -> str | None:
+        return self.engine.tokens.verify(text, source, time.time(), proven=proven)
+
+    def _suspects(self, source: IPv4Address | IPv6Address) -> bool:
+        return self.engine.tokens.guesses.suspects(source, time.time())
 
     def _report_problems(self) -> None:
         for problem in self.engine.problems:

@@ -2,8 +2,8 @@
 unseen for a while.
 
 A token has 130 random bits, so nobody finds one; what is spared is the work. The same wrong token counts once: a device
-that was never told of a new one does not lock out those who share its network. Pure; memory is bounded, and no token is
-kept.
+that was never told of a new one does not lock out those who share its network, and neither does who forges its
+addresses: it only has those who come from there prove theirs. Pure; memory is bounded, and no token is kept.
 """
 
 from __future__ import annotations
@@ -35,15 +35,25 @@ class _Record:
 class Guesses:
     """What one process remembers of those who guess."""
 
-    __slots__ = ("_records",)
+    __slots__ = ("_records", "_suspects")
 
     def __init__(self) -> None:
+        self._suspects: TwoGenerationCache[tuple[int, int], float] = TwoGenerationCache(NETWORKS)
         self._records: TwoGenerationCache[tuple[int, int], _Record] = TwoGenerationCache(NETWORKS)
 
     def refuses(self, source: Address, now: float) -> bool:
         """Whether tokens from a source are refused unseen at `now` (unix seconds)."""
         record = self._records.get(_network(source)) if len(self._records) else None
         return record is not None and now < record.until
+
+    def suspects(self, source: Address, now: float) -> bool:
+        """Whether a wrong token has come in the name of a source's network lately."""
+        until = self._suspects.get(_network(source)) if len(self._suspects) else None
+        return until is not None and now < until
+
+    def suspect(self, source: Address, now: float) -> None:
+        """Note a wrong token from an address that may be forged."""
+        self._suspects.put(_network(source), now + WITHIN)
 
     def note(self, source: Address, text: str, now: float) -> None:
         """Note a wrong token."""

@@ -43,8 +43,9 @@ class TokenCheck:
             if len(self.uses) < MOST_USES:
                 self.uses.setdefault(digest, at)
 
-    def verify(self, text: str, source: Address, now: float) -> str | None:
-        """The name of the token that a connection or request from `source` bears; None where it is to be refused."""
+    def verify(self, text: str, source: Address, now: float, *, proven: bool = True) -> str | None:
+        """The name of the token that a connection or request from `source` bears; None where it is to be refused. Where
+        the source is not `proven`, it may be forged, and does not count as who guesses."""
         if self.guesses.refuses(source, now):
             self.failures += 1
             self.refusals += 1
@@ -53,7 +54,10 @@ class TokenCheck:
         name = self.table.of_digest(digest, now) if digest else None
         if name is None or digest is None:
             self.failures += 1
-            self.guesses.note(source, text, now)
+            if proven:
+                self.guesses.note(source, text, now)
+            else:
+                self.guesses.suspect(source, now)
             return None
         if digest in self.uses or len(self.uses) < MOST_USES:
             self.uses[digest] = now

@@ -82,6 +82,19 @@ def test_a_network_that_guesses_is_refused_unseen_for_a_while() -> None:
     assert (check.failures, check.refusals) == (guesses.GUESSES + 1, 1)
 
 
+def test_a_forged_source_locks_nobody_out() -> None:
+    """Wrong tokens from addresses that may be forged have their network prove its addresses, and no more."""
+    check = TokenCheck(TokenTable(TOKENS))
+    neighbour, elsewhere = IPv6Address("2001:db8:5::2"), IPv6Address("2001:db8:5:1::1")
+    for number in range(2 * guesses.GUESSES):
+        assert check.verify(f"dv{number + 2:026}", HERE, NOW, proven=False) is None
+    assert check.verify(SECOND, HERE, NOW, proven=False) == "acme"
+    assert check.verify(SECOND, neighbour, NOW + 1) == "acme"
+    assert [check.guesses.suspects(source, NOW + 1) for source in (neighbour, elsewhere)] == [True, False]
+    assert not check.guesses.suspects(HERE, NOW + guesses.WITHIN)
+    assert check.failures == 2 * guesses.GUESSES
+
+
 def test_one_wrong_token_again_and_again_locks_nobody_out() -> None:
     """A device that was never told of the new token does not count as who guesses, nor do guesses that come slowly."""
     check = TokenCheck(TokenTable(TOKENS))
@@ -100,5 +113,7 @@ def test_what_is_remembered_of_guesses_is_bounded(monkeypatch: pytest.MonkeyPatc
     for number in range(1000):
         for wrong in range(3):
             check.note(IPv6Address(number << 64), f"{number}/{wrong}", NOW)
+            check.suspect(IPv6Address(number << 64), NOW)
     assert len(check._records) <= 100
+    assert len(check._suspects) <= 100
     assert all(len(record.wrong) <= guesses.GUESSES for record in check._records.young.values())

@@ -6,10 +6,11 @@ meant for something else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 from aioquic.quic.configuration import QuicConfiguration
@@ -22,13 +23,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreContext, X509StoreContextError
 
 from dnsvip.dns.io.quic.accepted import AccessDenied, BadCertificate
-from dnsvip.dns.io.tls import TokenOf, stamp_of, token_label
+from dnsvip.dns.io.tls import stamp_of, token_label
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_listen import OURS, ListenerTls
 from dnsvip.site.values import FINGERPRINT
 
 WINDOW = 1 << 15
 """Bytes that a peer may send on a stream, and four times as many on all, before it hears from us."""
+
+TokenOf: TypeAlias = Callable[[str, IPv4Address | IPv6Address, bool], str | None]
+"""As `tls.TokenOf`, and whether the source is proven, or may be forged."""
 
 log = structlog.get_logger()
 
@@ -73,12 +77,14 @@ class QuicCredentials:
         log.info("renewed a DNS certificate", listener=self._listener)
         return True
 
-    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> tuple[str, str] | None:
+    def token(
+        self, server_name: str | None, source: IPv4Address | IPv6Address, *, proven: bool
+    ) -> tuple[str, str] | None:
         """Name and text of the token in a server name, None in an ordinary one; raises AccessDenied for a wrong one."""
         label = token_label(self._files.names, server_name)
         if self._token_of is None or label is None:
             return None
-        token = self._token_of(label, source)
+        token = self._token_of(label, source, proven)
         if token is None:
             raise AccessDenied("this token is unknown")
         return token, label

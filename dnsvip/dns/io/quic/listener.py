@@ -64,7 +64,9 @@ class Credentials(Protocol):
     def asks(self) -> bool:
         """Whether clients are asked for a certificate."""
 
-    def token(self, server_name: str | None, source: IPv4Address | IPv6Address) -> tuple[str, str] | None:
+    def token(
+        self, server_name: str | None, source: IPv4Address | IPv6Address, *, proven: bool
+    ) -> tuple[str, str] | None:
         """Name and text of the token in a server name, None in an ordinary one; raises AccessDenied for a wrong one."""
 
     def names(self, certificate: Certificate, chain: list[Certificate]) -> tuple[str, ...]:
@@ -72,13 +74,14 @@ class Credentials(Protocol):
 
 
 class Resources(NamedTuple):
-    """What all listeners of a server share."""
+    """What all listeners of a server share; whom it `suspects` of forged addresses, these have to be proved."""
 
     respond: Respond
     gate: Gate
     handshakes: Handshakes
     tickets: Tickets
     retry: QuicRetryTokenHandler
+    suspects: Callable[[IPv4Address | IPv6Address], bool]
     tally: Counter[str]
 
 
@@ -208,7 +211,7 @@ class QuicListener:
                 retried = header.destination_cid
             except ValueError:  # of another server, or before our start; it proves nothing (RFC 9000 section 8.1.3)
                 pass
-        if retried is None and handshakes.crowded:
+        if retried is None and (handshakes.crowded or self._shared.suspects(ip_address(newcomer.packed))):
             self._retry(header, version, newcomer.destination, address)
             return
         self._accept(newcomer, header.destination_cid, original, retried)
@@ -237,7 +240,7 @@ class QuicListener:
         source = ip_address(newcomer.packed)
 
         def greet(name: str | None) -> bool:
-            if (token := credentials.token(name, source)) is None:
+            if (token := credentials.token(name, source, proven=retried is not None)) is None:
                 return False
             connection.arrival, connection.token = connection.arrival._replace(token=token[0]), token[1]
             return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 
 from aioquic.quic.retry import QuicRetryTokenHandler
 
@@ -21,11 +23,18 @@ from dnsvip.dns.io.tcp import Respond
 class QuicServer:
     """Listens on as many sockets as it is given, until `stop`."""
 
-    def __init__(self, respond: Respond, gate: Gate, tally: Counter[str]) -> None:
+    def __init__(
+        self,
+        respond: Respond,
+        gate: Gate,
+        tally: Counter[str],
+        suspects: Callable[[IPv4Address | IPv6Address], bool],
+    ) -> None:
         for name in ("quic", "http3"):  # aioquic logs what peers do wrong: there is no end to that
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._handshakes = Handshakes(tally)
-        self._shared = Resources(respond, gate, self._handshakes, Tickets(), QuicRetryTokenHandler(), tally)
+        retry = QuicRetryTokenHandler()
+        self._shared = Resources(respond, gate, self._handshakes, Tickets(), retry, suspects, tally)
         self._listeners: list[QuicListener] = []
 
     def listen(self, sock: socket.socket, arrival: Arrival, sessions: Sessions, credentials: QuicCredentials) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import random
 import socket
 import subprocess
@@ -27,13 +28,18 @@ from dnsvip.dns.io.gate import StreamLimits
 from dnsvip.dns.io.quic import connection, handshakes, listener
 from dnsvip.dns.io.quic.accepted import Accepted
 from dnsvip.dns.io.quic.doq import DoqError
+from dnsvip.dns.protection.guesses import GUESSES
+from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_dns import DnsSettings
 from dnsvip.site.node_listen import Listener, ListenerTls
-from tests.dns.io.quic.peers import Bare, asking
+from dnsvip.site.site_file import build_site
+from tests.dns.io.quic.peers import Bare, asking, client_settings
 from tests.dns.io.quic.test_doq import question
 from tests.dns.io.test_fairness import percentiles
 from tests.dns.io.test_transport import eventually
-from tests.dns.world import Running, world_snapshot
+from tests.dns.io.tls_world import NAME
+from tests.dns.world import ZONES, Running, site_tables, world_snapshot
+from tests.samples import snapshot_of
 
 
 @pytest.fixture
@@ -51,6 +57,39 @@ def counts(server: Running) -> dict[str, int]:
 
 def code(client: Bare) -> int | None:
     return client.quic._close_event.error_code if client.quic._close_event else None
+
+
+def test_forged_guesses(settings: DnsSettings) -> None:
+    """Wrong tokens in server names lock nobody out as long as their sources may be forged: the network has to prove
+    its addresses from then on, and who has done so counts."""
+    token = "dv" + "a2" * 13
+    site = site_tables()
+    site["dns_token"] = {"van": {"digest": hashlib.sha256(token.encode()).hexdigest()}}
+    right = client_settings()
+    right.server_name = f"{token}.{NAME}"
+
+    def wrong(number: int) -> Bare:
+        guess = client_settings()
+        guess.server_name = f"dv{'b' * 25}{'abcdefghijklmnopqrstuvwxyz'[number]}.{NAME}"
+        return Bare(server.port, guess)
+
+    def works() -> bool:
+        client = Bare(server.port, right)
+        client.exchange(4)
+        return client.quic._handshake_confirmed
+
+    with Running(snapshot_of(build_site(site, zone_files(ZONES))), settings=settings) as server:
+        for _ in range(2):  # first flights alone, as who forges a source can send
+            for number in range(GUESSES + 2):
+                client = wrong(number)
+                client.send(*client.due())
+                time.sleep(0.01)
+        eventually(lambda: counts(server).get("retries", 0) >= 2 * GUESSES)
+        assert counts(server)["token_refused"] >= 1
+        assert works()
+        for number in range(GUESSES):
+            wrong(number).exchange(2)
+        assert not works()
 
 
 async def answers(server: Running) -> None:

@@ -41,7 +41,7 @@ def arrivals(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[Arrival]:
 
     for listener in quic._listeners:
         monkeypatch.setattr(listener, "_shared", shared._replace(respond=noting))
-        monkeypatch.setattr(listener._credentials, "_token_of", lambda text, _: {TOKEN: "a-token"}.get(text))
+        monkeypatch.setattr(listener._credentials, "_token_of", lambda text, *_: {TOKEN: "a-token"}.get(text))
     return some
 
 
