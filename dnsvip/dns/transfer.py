@@ -26,6 +26,8 @@ from dnsvip.dns.zones.delta import records_of
 from dnsvip.dns.zones.lookup import Zones, is_authoritative
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.site import ClassCluster, Service, Site, Transfer, Zone
+from dnsvip.site.client_certificates import bound_in
+from dnsvip.site.values import FINGERPRINT
 from dnsvip.site.zone_changes import HALF, MODULUS, ZoneChange, chained, digest_of, since
 
 MESSAGE_SIZE = 16_000
@@ -108,7 +110,7 @@ class Transfers:
         if allowed is None or (allowed.tls and requester.transport not in _PRIVATE):
             return False
         known = allowed.tsig is None or allowed.tsig == requester.tsig
-        if allowed.certificates and not frozenset(allowed.certificates) & frozenset(requester.tls):
+        if allowed.certificates and not frozenset(allowed.certificates) & frozenset(_named(requester.tls)):
             return False
         near = not allowed.to or any(source.version == net.version and source in net for net in allowed.to)
         return known and near
@@ -240,3 +242,9 @@ def _length(record: RRset) -> int:
 def asks_for_all(query: Query) -> bool:
     """Whether a query is for a whole zone."""
     return query.qtype in (Type.AXFR, Type.IXFR) and query.qclass == IN and query.opcode == Opcode.QUERY
+
+
+def _named(names: Sequence[str]) -> Sequence[str]:
+    """By what a certificate may be a secondary's. One of the site's own authority is a client's, and anybody who may
+    write a client could call it as the secondary: it is one by its fingerprint alone."""
+    return names if bound_in(names) is None else [name for name in names if name.startswith(FINGERPRINT)]

@@ -16,6 +16,7 @@ SCHEME = "dnsvip:"
 """What the URI begins with; no other authority has a reason to write one, and by it identifies no more."""
 
 _GENERATION = "?generation="
+_DIGITS = 20
 
 
 class Bound(NamedTuple):
@@ -44,6 +45,7 @@ def bound_in(names: Iterable[str]) -> Bound | None:
     for name in names:
         if name.startswith(SCHEME):
             client, mark, generation = name.removeprefix(SCHEME).partition(_GENERATION)
-            number = int(generation) if mark and generation.isascii() and generation.isdecimal() else -1
+            short = generation.isascii() and generation.isdecimal() and len(generation) <= _DIGITS
+            number = int(generation) if mark and short else -1
             return Bound(client, number)
     return None

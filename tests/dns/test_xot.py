@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
+import dns.message
 import pytest
 
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.framing import frame
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Snapshot, Transfer, Zone
 from dnsvip.site.node_dns import Listener
@@ -22,6 +27,7 @@ from tests.dns.secondaries import SECONDARIES, SECONDARY
 from tests.dns.test_ixfr_peers import NAME, snapshot, zone
 from tests.dns.test_transfer import records
 from tests.dns.world import Running, site_tables
+from tests.samples import NOW, snapshot_of
 
 TO = Transfer(tsig="transfer-key", tls=True, certificates=(SECONDARY,))
 
@@ -110,3 +116,24 @@ def test_to_nobody(transfer: dict[str, object]) -> None:
     tables["zone"]["other.test"]["transfer"] = transfer
     with pytest.raises(InvalidSite, match="say who may transfer the zone"):
         build_site(tables, lambda _: "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS ns.example.org.\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "outcome"),
+    [
+        (("sha256:" + "0" * 64, SECONDARY), DnsOutcome.TRANSFERRED),
+        (("sha256:" + "1" * 64, f"dnsvip:{SECONDARY}?generation=0", SECONDARY), DnsOutcome.TRANSFER),
+        (("sha256:" + "2" * 64, "dnsvip:ns2?generation=0", "ns2"), DnsOutcome.TRANSFERRED),
+    ],
+)
+def test_clients_are_no_secondaries(names: tuple[str, ...], outcome: DnsOutcome) -> None:
+    """Who may write a client, and so has a certificate of the site's own authority for it, gets no zone by calling it
+    as a secondary; one that is named by its fingerprint does."""
+    tables = site_tables()
+    allowed = (SECONDARY, "sha256:" + "2" * 64)
+    tables["zone"]["other.test"]["transfer"] = {"tls": True, "certificates": list(allowed)}
+    site = build_site(tables, lambda _: "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS ns.example.org.\n")
+    asked = dns.message.make_query("other.test", "AXFR").to_wire()
+    arrival = Arrival("secure", Transport.TLS, names)
+    reply = Engine(snapshot_of(site)).decide(asked, ip_address("192.0.2.1"), arrival, NOW)
+    assert reply.outcome is outcome

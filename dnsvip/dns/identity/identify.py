@@ -210,14 +210,16 @@ class Classifier:
 
     def _by_certificate(self, requester: Requester) -> _Match:
         """By the first of the certificate's names that a client has. One of the site's own authority is bound to a
-        client and the generation of its key: once that is another, whoever bears it is anonymous."""
+        client and the generation of its key: no other that claims one of its names takes it away from that client, and
+        once the generation is another, whoever bears it is anonymous."""
         names: Mapping[str, int] = self._claims.words[Step.TLS]
-        owner = next((owner for name in requester.tls if (owner := names.get(name, NOBODY))), NOBODY)
-        if owner > IDLE and (bound := bound_in(requester.tls)):
-            client = self._claims.client(owner)
-            if client is None or bound != (client.name.lower(), client.key_generation):
-                owner = IDLE
-        return owner, 0, None
+        owners = [owner for name in requester.tls if (owner := names.get(name, NOBODY))]
+        bound = bound_in(requester.tls) if owners else None
+        if bound is not None:
+            clients = ((owner, self._claims.client(owner)) for owner in owners if owner > IDLE)
+            own = (at for at, client in clients if client and bound == (client.name.lower(), client.key_generation))
+            return next(own, IDLE), 0, None
+        return next(iter(owners), NOBODY), 0, None
 
     def _by_ecs(self, requester: Requester) -> _Match:
         ecs = requester.ecs

@@ -301,3 +301,22 @@ def test_certificates_of_the_sites_own_authority(
     made = snapshot_of(replace(site, clients={**site.clients, "acme": acme}))
     classified = Classifier(made).classify(requester("203.0.113.9", tls=names))
     assert (classified.client.name if classified.client else None, classified.step) == (winner, step)
+
+
+@pytest.mark.parametrize("claimed", ["dnsvip:acme?generation=0", "sha256:" + "0" * 64])
+def test_nobody_claims_a_certificate_of_the_sites_own_authority(claimed: str) -> None:
+    """Who may write a client only, and has it match another name of another client's certificate, neither gets its
+    identity nor takes it away."""
+    site = make_site(
+        {
+            "client": {
+                "acme": {"match": [{"tls": "acme"}]},
+                "evil": {"id": 77, "tier": "gold", "match": [{"tls": claimed}]},
+            }
+        }
+    )
+    names = ("sha256:" + "0" * 64, "dnsvip:acme?generation=0", "acme")
+    classified = Classifier(snapshot_of(site)).classify(requester("203.0.113.9", tls=names))
+    assert (classified.client and classified.client.name) == "acme"
+    later = (names[0], f"dnsvip:acme?generation={'9' * 5000}", "acme")
+    assert Classifier(snapshot_of(site)).classify(requester("203.0.113.9", tls=later)).client is None
