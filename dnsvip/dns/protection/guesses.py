@@ -1,5 +1,5 @@
 """Who guesses tokens: a network that has sent too many different wrong ones in a minute, whose tokens are then refused
-unseen for a while.
+unseen for a while, except those that were good from there before: one guesser locks out no neighbour.
 
 A token has 130 random bits, so nobody finds one; what is spared is the work. The same wrong token counts once: a device
 that was never told of a new one does not lock out those who share its network, and neither does who forges its
@@ -16,6 +16,9 @@ GUESSES, WITHIN, REFUSED = 16, 60.0, 300.0
 
 NETWORKS = 4096
 """Networks that are remembered at least, twice as many at most."""
+
+KNOWN = 1 << 14
+"""Good tokens that are remembered at least with the networks that they came from, twice as many at most."""
 
 BITS = {4: 24, 6: 64}
 """IP version -> bits of an address that its guesses are counted by."""
@@ -35,9 +38,10 @@ class _Record:
 class Guesses:
     """What one process remembers of those who guess."""
 
-    __slots__ = ("_records", "_suspects")
+    __slots__ = ("_known", "_records", "_suspects")
 
     def __init__(self) -> None:
+        self._known: TwoGenerationCache[int, bool] = TwoGenerationCache(KNOWN)
         self._suspects: TwoGenerationCache[tuple[int, int], float] = TwoGenerationCache(NETWORKS)
         self._records: TwoGenerationCache[tuple[int, int], _Record] = TwoGenerationCache(NETWORKS)
 
@@ -45,6 +49,15 @@ class Guesses:
         """Whether tokens from a source are refused unseen at `now` (unix seconds)."""
         record = self._records.get(_network(source)) if len(self._records) else None
         return record is not None and now < record.until
+
+    def knows(self, source: Address, digest: str) -> bool:
+        """Whether a token was good before from a source's network, by its digest."""
+        return self._known.get(hash((_network(source), digest))) is not None
+
+    def know(self, source: Address, digest: str) -> None:
+        """Note a good token."""
+        if not self.knows(source, digest):
+            self._known.put(hash((_network(source), digest)), True)
 
     def suspects(self, source: Address, now: float) -> bool:
         """Whether a wrong token has come in the name of a source's network lately."""

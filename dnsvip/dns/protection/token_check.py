@@ -46,19 +46,20 @@ class TokenCheck:
     def verify(self, text: str, source: Address, now: float, *, proven: bool = True) -> str | None:
         """The name of the token that a connection or request from `source` bears; None where it is to be refused. Where
         the source is not `proven`, it may be forged, and does not count as who guesses."""
-        if self.guesses.refuses(source, now):
+        digest, refused = digest_of(text), self.guesses.refuses(source, now)
+        if refused and not (digest and self.guesses.knows(source, digest)):
             self.failures += 1
             self.refusals += 1
             return None
-        digest = digest_of(text)
         name = self.table.of_digest(digest, now) if digest else None
         if name is None or digest is None:
             self.failures += 1
-            if proven:
-                self.guesses.note(source, text, now)
-            else:
+            if not proven:
                 self.guesses.suspect(source, now)
+            elif not refused:
+                self.guesses.note(source, text, now)
             return None
+        self.guesses.know(source, digest)
         if digest in self.uses or len(self.uses) < MOST_USES:
             self.uses[digest] = now
         return name

@@ -82,6 +82,23 @@ def test_a_network_that_guesses_is_refused_unseen_for_a_while() -> None:
     assert (check.failures, check.refusals) == (guesses.GUESSES + 1, 1)
 
 
+def test_a_guesser_locks_no_neighbour_out() -> None:
+    """Of a network that guesses, tokens go on that were good from there before: not from elsewhere, not when they have
+    ended since, and that lifts no refusal."""
+    check = TokenCheck(TokenTable(TOKENS))
+    other = IPv4Address("192.0.2.1")
+    for text in (FIRST, SECOND):
+        assert check.verify(text, HERE, NOW) == "acme"
+    for source in (HERE, other):
+        for number in range(guesses.GUESSES):
+            check.verify(f"dv{number + 2:026}", source, NOW)
+    assert check.verify(SECOND, HERE, NOW + 100) == "acme"
+    assert check.verify(SECOND, other, NOW + 100) is None
+    assert check.verify(FIRST, HERE, NOW + 100) is None
+    assert check.verify("dv" + "z" * 26, HERE, NOW + 101) is None
+    assert check.refusals == 2
+
+
 def test_a_forged_source_locks_nobody_out() -> None:
     """Wrong tokens from addresses that may be forged have their network prove its addresses, and no more."""
     check = TokenCheck(TokenTable(TOKENS))
@@ -109,11 +126,14 @@ def test_one_wrong_token_again_and_again_locks_nobody_out() -> None:
 def test_what_is_remembered_of_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many networks guess however many tokens, so many networks and tokens of each are remembered."""
     monkeypatch.setattr(guesses, "NETWORKS", 50)
+    monkeypatch.setattr(guesses, "KNOWN", 50)
     check = guesses.Guesses()
     for number in range(1000):
         for wrong in range(3):
             check.note(IPv6Address(number << 64), f"{number}/{wrong}", NOW)
             check.suspect(IPv6Address(number << 64), NOW)
+            check.know(IPv6Address(number << 64), f"{wrong}")
     assert len(check._records) <= 100
     assert len(check._suspects) <= 100
+    assert len(check._known) <= 100
     assert all(len(record.wrong) <= guesses.GUESSES for record in check._records.young.values())

@@ -16,7 +16,7 @@ from tests.dns.io.tls_world import NAME, Authority, connected, listener
 from tests.dns.world import ZONES, Running, site_tables
 from tests.samples import snapshot_of
 
-TOKEN = "dv" + "a2" * 13
+TOKEN, UNUSED = "dv" + "a2" * 13, "dv" + "b2" * 13
 GUESSER, NEIGHBOUR, ELSEWHERE = "127.0.0.1", "127.0.0.77", "127.0.9.1"
 
 
@@ -32,12 +32,13 @@ def answered(server: Running, authority: Authority, token: str, source: str) -> 
 
 
 def test_guesses(tmp_path: Path) -> None:
-    """Wrong tokens end handshakes with an alert; after too many different ones that network gets no token taken, not
-    the right one either, while one from elsewhere is, and nothing grows."""
+    """Wrong tokens end handshakes with an alert; after too many different ones that network gets no token taken that
+    was not used there before, not a right one either, while one from elsewhere is, and nothing grows."""
     authority = Authority(tmp_path)
     authority.server()
     site = site_tables()
-    site["dns_token"] = {"van": {"digest": hashlib.sha256(TOKEN.encode()).hexdigest()}}
+    digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in (TOKEN, UNUSED)}
+    site["dns_token"] = {"van": {"digest": digests[TOKEN]}, "bike": {"digest": digests[UNUSED]}}
     files = authority.files(names=(NAME,))
     with Running(snapshot_of(build_site(site, zone_files(ZONES))), (listener(files),)) as server:
         assert answered(server, authority, TOKEN, NEIGHBOUR)
@@ -45,9 +46,10 @@ def test_guesses(tmp_path: Path) -> None:
             assert not answered(
                 server, authority, f"dv{'b' * 24}{number:02}".replace("0", "c").replace("1", "d"), GUESSER
             )
-        assert not answered(server, authority, TOKEN, NEIGHBOUR)
-        assert answered(server, authority, TOKEN, ELSEWHERE)
+        assert not answered(server, authority, UNUSED, NEIGHBOUR)
+        assert answered(server, authority, TOKEN, NEIGHBOUR)
+        assert answered(server, authority, UNUSED, ELSEWHERE)
         check = server.server.engine.tokens
         assert check.refusals >= 1
         assert check.failures == server.counters()["transport"]["tls_token_refused"]
-        assert set(check.uses) == {hashlib.sha256(TOKEN.encode()).hexdigest()}
+        assert set(check.uses) == set(digests.values())
