@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 import pytest
@@ -53,7 +54,10 @@ async def test_who_gets_no_certificate(api: Api) -> None:
     assert (answer.status, "give it the match" in answer.text) == (422, True)
     await known_by_certificate(api)
     flawed = request().replace("M", "N", 1)
-    for csr in ("", "no request", flawed, request(key=rsa.generate_private_key(65537, 2048)), "x" * 9000):
+    der = x509.load_pem_x509_csr(request().encode()).public_bytes(Encoding.DER)
+    text = base64.encodebytes(der.replace(b"\2\1\0", b"\2\1\7", 1)).decode()  # of a version that there is not
+    unheard = f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
+    for csr in ("", "no request", flawed, unheard, request(key=rsa.generate_private_key(65537, 2048)), "x" * 9000):
         assert (await api("POST", "clients/acme/certificate", {"csr": csr})).status == 422, csr
     for days in (0, 91):
         assert (await api("POST", "clients/acme/certificate", {"csr": request(), "days": days})).status == 422

@@ -112,7 +112,7 @@ def key_of_request(text: str) -> PublicKey:
         request = x509.load_pem_x509_csr(text.encode())
         key = request.public_key()
         signed = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
         raise InvalidSite([Problem("certificate.csr", form)]) from None
     if not signed:
         raise InvalidSite([Problem("certificate.csr", "is not signed by the key in it")])

@@ -14,7 +14,7 @@ from aioquic import tls
 from aioquic.buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionState
-from cryptography.x509 import Certificate
+from cryptography.x509 import Certificate, InvalidVersion
 
 MOST_TICKETS = 4096
 """Sessions that can be resumed, about 2 KB each; beyond, the oldest goes."""
@@ -173,7 +173,10 @@ class Accepted(QuicConnection):
             message, self._begun = self._begun[:end], self._begun[end:]
             if self.tls.state is tls.State.SERVER_EXPECT_CLIENT_HELLO:
                 self._hello(message)
-            self._handle(message, output)
+            try:
+                self._handle(message, output)
+            except InvalidVersion as error:
+                raise BadCertificate("the certificate cannot be read") from error
             if self.tls.session_resumed and self.tls.state is tls.State.SERVER_EXPECT_CERTIFICATE:
                 self.tls._server_expect_finished()  # a certificate was not asked for, as this was nobody before
             if self._vouch and self.tls.state is tls.State.SERVER_EXPECT_FINISHED and self.tls._peer_certificate:

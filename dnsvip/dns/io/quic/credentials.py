@@ -99,7 +99,13 @@ class QuicCredentials:
             X509StoreContext(self._store, shown, others).verify_certificate()
             _check_usage(certificate)
             return tuple(_names_in(certificate))
-        except (X509StoreContextError, Error, ValueError) as error:
+        except (
+            X509StoreContextError,
+            Error,
+            ValueError,
+            x509.DuplicateExtension,
+            x509.UnsupportedGeneralNameType,
+        ) as error:
             raise BadCertificate("no authority vouches for the certificate") from error
 
     def _load(self, authorities: str) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicErrorCode
 from aioquic.tls import AlertDescription, SessionTicket
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from dnsvip.dns.identity.arrival import Arrival, Transport
@@ -87,6 +89,27 @@ async def test_a_bad_certificate(server: Running, authority: Authority, tmp_path
     client = Bare(server.port, settings)
     client.exchange()
     assert client.quic._close_event.error_code == QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
+
+
+class Der(NamedTuple):
+    """What a client shows for its certificate."""
+
+    data: bytes
+
+    def public_bytes(self, _: Encoding) -> bytes:
+        return self.data
+
+
+async def test_a_certificate_that_cannot_be_read(server: Running, authority: Authority) -> None:
+    """One of version 8, which there is not, ends the handshake as any other; it is no fault of ours, nor in the log."""
+    authority.issue("odd")
+    settings = certified(authority, "odd")
+    data = settings.certificate.public_bytes(Encoding.DER)
+    settings.certificate = Der(data.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1))
+    client = Bare(server.port, settings)
+    client.exchange()
+    assert client.quic._close_event.error_code == QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
+    assert "quic_failed" not in server.counters()["transport"]
 
 
 async def test_a_plain_certificate(server: Running, authority: Authority, arrivals: list[Arrival]) -> None:
