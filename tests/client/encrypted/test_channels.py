@@ -202,6 +202,27 @@ async def test_hung_up(kind: Any, authority: Authority, files: KeyPair) -> None:
     assert (server.seen.connections, server.seen.resumed) == (3, 2)
 
 
+@pytest.mark.parametrize("kind", [Dot, Doh])
+async def test_a_session_that_is_not_taken(kind: Any, authority: Authority, files: KeyPair) -> None:
+    """Where a server ends a resumed connection, as a client's certificate has ended meanwhile, the next begins anew."""
+    async with kind(honest, files) as server:
+        channels = trusting(authority)
+        assert await channels.ask(server.server(), query())
+        serve = server.serve
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not writer.get_extra_info("ssl_object").session_reused:
+                await serve(reader, writer)
+
+        server.serve = refuse
+        server.hang_up()
+        with pytest.raises(ChannelError):
+            await channels.ask(server.server(), query())
+        assert await channels.ask(server.server(), query())
+        channels.close()
+    assert (server.seen.connections, server.seen.resumed) == (3, 1)
+
+
 async def test_quic_resumes(authority: Authority, files: KeyPair) -> None:
     """A second connection over QUIC resumes the session of the first."""
     async with Doq(honest, files) as server:

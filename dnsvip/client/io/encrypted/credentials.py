@@ -54,6 +54,12 @@ class ResumingContext(ssl.SSLContext):
 
     session: ssl.SSLSession | None = None
 
+    def ended(self, tls: ssl.SSLObject, heard: int) -> None:
+        """Forget the session of a connection that ended before an answer: in it the client's certificate is as it was,
+        and a server takes none whose time is over."""
+        if tls.session_reused and not heard:
+            self.session = None
+
     def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,

@@ -203,6 +203,7 @@ class HttpsChannel:
                 self._exchanges[stream].answer.set_exception(end)
 
     def _end(self, end: Closed) -> None:
+        self._context.ended(self._tls, self.heard)
         self.open = False
         self._fail(end, self._exchanges)
         self._changed.set()

@@ -122,6 +122,7 @@ class TlsChannel:
         return True
 
     def _end(self, end: Closed) -> None:
+        self._context.ended(self._tls, self.heard)
         for waiting in self._waiting.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(end)
