@@ -76,6 +76,21 @@ async def test_a_certificate_takes_the_right_to_enrol(api: Api, kinds: list[str]
     assert answer.status == 403
 
 
+async def test_who_may_name_certificates(api: Api) -> None:
+    """Who may write some clients has them known by their own names in certificates, and by names that fit its
+    patterns: by a fingerprint or another name it would take the certificates of a client that is not its own."""
+    scope = {"actions": ["read", "write"], "kinds": ["client"], "clients": ["news*"]}
+    made = await api.ok("POST", "tokens", {"name": "narrow", "scopes": [scope]})
+    narrow, match = replace(api, token=made["token"]), (await api.ok("GET", "clients/newsreader"))["match"]
+    for name in ("acme", "sha256:" + "0" * 64, "ops@acme.test", "dnsvip:acme?generation=0"):
+        answer = await narrow("PATCH", "clients/newsreader", {"match": [*match, {"tls": name}]})
+        assert (answer.status, "lacks the scope write:client" in answer.text) == (403, True), name
+    for name in ("newsreader", "news-laptop"):
+        await narrow.ok("PATCH", "clients/newsreader", {"match": [*match, {"tls": name}]})
+    await api.ok("PATCH", "clients/newsreader", {"match": [*match, {"tls": "ops@acme.test"}]})
+    await narrow.ok("PATCH", "clients/newsreader", {"attributes": {}})
+
+
 async def test_an_enrolment_with_a_new_token(api: Api) -> None:
     """It comes where it is asked for and identifies the client; a second one gives it a new text beside the old one."""
     await api.store.keys.rotate("web", "me", 1000.0)

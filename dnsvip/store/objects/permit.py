@@ -65,7 +65,15 @@ def _beyond(rights: Rights, before: Client | None, after: Client) -> str | None:
         kind = OBJECT_STEPS.get(match.step)
         if kind and not rights.allow(Action.WRITE, kind, match.value):
             return f"lacks the scope {wanted(Action.WRITE, kind, match.value)}, whose key the client would be given"
+        if match.step is Step.TLS and not _own_name(rights, after, match.value):
+            scope = wanted(Action.WRITE, "client", match.value)
+            return f"lacks the scope {scope}: certificates with that name may be another client's"
     return None
+
+
+def _own_name(rights: Rights, client: Client, name: str) -> bool:
+    """Whether a name in certificates is the client's own, or could be that of a client which the caller may write."""
+    return name == client.name.lower() or rights.allow(Action.WRITE, "client", name)
 
 
 async def _others_by_place(connection: AsyncConnection, patterns: Sequence[str]) -> bool:
