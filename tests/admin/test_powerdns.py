@@ -245,7 +245,7 @@ async def test_metadata_is_written(api: Api) -> None:
     await api.ok("POST", f"{ZONE}/metadata", {"kind": "ALLOW-AXFR-FROM", "metadata": ["192.0.2.0/24"]})
     zone = await api.ok("GET", "zones/example.test")
     assert zone["notify"] == ["192.0.2.1:53", "[2001:db8::1]:5300"]
-    assert zone["transfer"] == {"to": ["192.0.2.0/24"], "tsig": "one"}
+    assert zone["transfer"].items() >= {"to": ["192.0.2.0/24"], "tsig": "one"}.items()
     assert [(rule["tsig"], rule["names"]) for rule in zone["update"]] == [("one", []), ("two", [])]
     await api.ok("PUT", f"{ZONE}/metadata/TSIG-ALLOW-DNSUPDATE", {"metadata": ["two"]})
     for kind in ("ALLOW-AXFR-FROM", "ALSO-NOTIFY"):

@@ -181,7 +181,7 @@ async def test_a_zone_file_leaves_its_transfer(api: Api) -> None:
     changed = await api("PUT", "zones/new.test", data=f"{text}; more\n", headers={"Content-Type": "text/dns"})
     assert changed.status == 200
     zone = await api.ok("GET", "zones/new.test")
-    assert zone["transfer"] == transfer
+    assert zone["transfer"].items() >= transfer.items()
     assert zone["text"].endswith("; more\n")
 
 
