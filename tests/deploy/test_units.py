@@ -127,7 +127,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
         pytest.skip(reason)
     (tmp_path / "node.toml").write_text(NODE)
     (tmp_path / "decoder.toml").write_text(DECODER)
-    (tmp_path / "token").write_text("no API is asked")
+    (tmp_path / "token").write_text("no-API-is-asked")
     apply(tmp_path, SITE.replace("FAST1", "1"))
     (tmp_path / "bpffs").mkdir()
     with World() as world:
