@@ -215,7 +215,7 @@ def test_a_token_that_may_little(visit: Open, at_work: Site) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Clients")
     expect(page.get_by_role("link", name="New client")).to_have_count(0)
-    expect(page.locator(".side nav").get_by_role("link", name="Tokens")).to_have_count(0)
+    expect(page.locator(".side nav").get_by_role("link", name="Tokens", exact=True)).to_have_count(0)
     page.goto(f"{at_work.url}#/servers")
     expect(page.get_by_text("slow-1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Drain slow-1")).to_have_count(0)
