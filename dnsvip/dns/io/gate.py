@@ -137,7 +137,9 @@ class StreamTurns:
             return
         if now >= self._until:
             self._until = now + SLICE
-        if self._work(stream):
+        more = self._work(stream)
+        self._until = max(self._until, perf_counter())  # one that took longer than the slice has used it up
+        if more:
             self.add(stream)
 
     def add(self, stream: Working) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
+from time import sleep
 from typing import Any
 
 import pytest
@@ -155,3 +156,21 @@ async def test_at_once_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(gates, "PAUSE", 60.0)
     turns.begin(Busy("192.0.2.4", 1, order))
     assert order[-1] == "192.0.2.3"
+
+
+async def test_what_takes_long_uses_the_slice_up() -> None:
+    """After an answer that took longer than a slice, streams that are read with it wait for their turns."""
+    order: list[str] = []
+
+    class Slow(Busy):
+        def work(self) -> bool:
+            sleep(gates.SLICE + 2 * gates.PAUSE)
+            return super().work()
+
+    turns = StreamTurns()
+    for number in range(3):
+        turns.begin(Slow(f"192.0.2.{number}", 1, order))
+    assert order == ["192.0.2.0"]
+    while len(order) < 3:
+        await asyncio.sleep(0.001)
+    assert order == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
