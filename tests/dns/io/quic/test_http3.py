@@ -68,7 +68,7 @@ class Browsing(QuicConnectionProtocol):
         self.transmit()
 
     async def ended_with(self, stream: int) -> Answer | int:
-        return await asyncio.wait_for(self.ended[stream], 5)
+        return await asyncio.wait_for(self.ended[stream], 20)
 
     async def get(self, query: bytes, *fields: tuple[bytes, bytes], **pseudo: str) -> Answer:
         """The answer to a query in the path."""
