@@ -13,12 +13,10 @@ from contextlib import suppress
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
-from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-import structlog
-
 from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.listener_files import ListenerFiles
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_listen import OURS, ListenerTls
 from dnsvip.site.values import FINGERPRINT
@@ -34,8 +32,6 @@ READ = 1 << 14
 
 TokenOf: TypeAlias = Callable[[str, IPv4Address | IPv6Address], str | None]
 """(token as it was sent, source) -> the name of the token, None where it is none of ours."""
-
-log = structlog.get_logger()
 
 
 class Broken(Exception):
@@ -141,11 +137,8 @@ class Channel:
         return self._outgoing.read()
 
 
-class Terminator:
-    """TLS of one listener, in the protocols that ALPN may choose. Raises PlatformError where its files cannot be used.
-
-    `token_of` knows tokens in server names; `authorities` are those that the site keeps, as PEM.
-    """
+class Terminator(ListenerFiles):
+    """TLS of one listener, in the protocols that ALPN may choose. `token_of` knows tokens in server names."""
 
     def __init__(
         self,
@@ -155,10 +148,8 @@ class Terminator:
         token_of: TokenOf | None = None,
         authorities: str = "",
     ) -> None:
-        self._listener, self._files, self._protocols = listener, files, list(protocols)
-        self._token_of, self._authorities = token_of, authorities
-        self._stamp_in_use = stamp_of(self._files)
-        self._context, self._trusted = self._load(), authorities
+        self._protocols, self._token_of = list(protocols), token_of
+        super().__init__(listener, files, authorities)
 
     def channel(self, source: IPv4Address | IPv6Address) -> Channel:
         """TLS of a new connection from there."""
@@ -169,30 +160,14 @@ class Terminator:
         and the end of its certificate. Raises Broken for a certificate that would not be taken now, in unix seconds:
         its session is an old one, or the authorities have changed since the handshake began."""
         names, end = channel.certificate() if self._files.client_ca else ((), inf)
-        if names and (now >= end or channel.context is not self._context or self._authorities != self._trusted):
+        if names and (now >= end or channel.context is not self._context or not self._trusts):
             raise Broken
         token = channel.token
         if not names and token is None:
             return anybody, end
         return anybody._replace(certificate=names, token=token[0] if token else None), end
 
-    def refresh(self, authorities: str = "") -> bool:
-        """Use the files and authorities as they are now from the next connection on; whether anything has changed. What
-        cannot be used leaves what was in use, and the log says so; where authorities have changed with that, no client
-        certificate is taken until it can be used."""
-        stamp = stamp_of(self._files)
-        if stamp == self._stamp_in_use and authorities == self._authorities:
-            return False
-        self._stamp_in_use, self._authorities = stamp, authorities
-        try:
-            self._context, self._trusted = self._load(), authorities
-        except PlatformError as error:
-            log.error("new files of a DNS certificate cannot be used, keeping the previous ones", error=str(error))
-            return authorities != self._trusted
-        log.info("renewed a DNS certificate", listener=self._listener)
-        return True
-
-    def _load(self) -> ssl.SSLContext:
+    def _load(self, authorities: str) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.sslobject_class = _Session
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -209,8 +184,8 @@ class Terminator:
             try:
                 if file != OURS:
                     context.load_verify_locations(file)
-                elif self._authorities:
-                    context.load_verify_locations(cadata=self._authorities)
+                elif authorities:
+                    context.load_verify_locations(cadata=authorities)
             except OSError as error:
                 text = f"{file} has no certificates of authorities in PEM form: {_why(error)}"
                 raise PlatformError(f"dns.listen {self._listener!r}: tls.client_ca: {text}") from None
@@ -218,7 +193,7 @@ class Terminator:
             context.verify_mode = ssl.CERT_OPTIONAL
         if self._token_of is not None and files.names:
             context.sni_callback = self._name  # type: ignore[assignment]  # typeshed: the class is that of the context
-        return context
+        self._context = context
 
     def _name(self, session: _Session, name: str | None, _context: ssl.SSLContext) -> int | None:
         """Take the token in the server name that a peer asks for: None, or the alert that refuses it."""
@@ -228,17 +203,6 @@ class Terminator:
         session.token, session.token_text = self._token_of(label, session.source), label
         session.refused = session.token is None
         return ssl.ALERT_DESCRIPTION_ACCESS_DENIED if session.refused else None
-
-
-def stamp_of(files: ListenerTls) -> tuple[object, ...]:
-    """What differs when one of the files has changed."""
-    stamp: list[object] = []
-    authorities = [file for file in files.client_ca if file != OURS]
-    for file in (files.certificate, files.key, *map(Path, authorities)):
-        with suppress(OSError):
-            status = file.stat()
-            stamp += [status.st_ino, status.st_mtime_ns, status.st_size]
-    return tuple(stamp)
 
 
 def token_label(names: Container[str], server_name: str | None) -> str | None:

@@ -12,7 +12,6 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeAlias
 
-import structlog
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
@@ -22,8 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreContext, X509StoreContextError
 
+from dnsvip.dns.io.listener_files import ListenerFiles
 from dnsvip.dns.io.quic.accepted import AccessDenied, BadCertificate
-from dnsvip.dns.io.tls import stamp_of, token_label
+from dnsvip.dns.io.tls import token_label
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_listen import OURS, ListenerTls
 from dnsvip.site.values import FINGERPRINT
@@ -34,14 +34,9 @@ WINDOW = 1 << 15
 TokenOf: TypeAlias = Callable[[str, IPv4Address | IPv6Address, bool], str | None]
 """As `tls.TokenOf`, and whether the source is proven, or may be forged."""
 
-log = structlog.get_logger()
 
-
-class QuicCredentials:
-    """What a listener shows to clients, and takes from them. Raises PlatformError where its files cannot be used.
-
-    `token_of` knows tokens in server names; `authorities` are those that the site keeps, as PEM.
-    """
+class QuicCredentials(ListenerFiles):
+    """As `Terminator`, for QUIC. `token_of` knows tokens in server names."""
 
     def __init__(
         self,
@@ -51,31 +46,13 @@ class QuicCredentials:
         token_of: TokenOf | None = None,
         authorities: str = "",
     ) -> None:
-        self._listener, self._files, self._protocols = listener, files, list(protocols)
-        self._token_of = token_of
-        self._stamp = stamp_of(files), authorities
-        self._load(authorities)
-        self._trusted = authorities
+        self._protocols, self._token_of = list(protocols), token_of
+        super().__init__(listener, files, authorities)
 
     @property
     def asks(self) -> bool:
         """Whether clients are asked for a certificate."""
         return bool(self._files.client_ca)
-
-    def refresh(self, authorities: str = "") -> bool:
-        """As `Terminator.refresh`."""
-        stamp = stamp_of(self._files), authorities
-        if stamp == self._stamp:
-            return False
-        self._stamp = stamp
-        try:
-            self._load(authorities)
-            self._trusted = authorities
-        except PlatformError as error:
-            log.error("new files of a DNS certificate cannot be used, keeping the previous ones", error=str(error))
-            return authorities != self._trusted
-        log.info("renewed a DNS certificate", listener=self._listener)
-        return True
 
     def token(
         self, server_name: str | None, source: IPv4Address | IPv6Address, *, proven: bool
@@ -93,7 +70,7 @@ class QuicCredentials:
         """The names that a client certificate bears, as `Arrival.certificate` has them; raises BadCertificate where no
         authority vouches for it."""
         try:
-            if self._store is None or self._stamp[1] != self._trusted:
+            if self._store is None or not self._trusts:
                 raise BadCertificate("there is no authority for client certificates")
             shown, others = X509.from_cryptography(certificate), list(map(X509.from_cryptography, chain))
             X509StoreContext(self._store, shown, others).verify_certificate()
