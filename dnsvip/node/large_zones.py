@@ -7,11 +7,12 @@ transfer it, holds at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
 
+from dnsvip.admin.http.work import is_small
 from dnsvip.dns.zones.catalog import ZoneEntry
 from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.generate import may_generate
@@ -64,6 +65,16 @@ async def compiled_apart(jobs: Jobs, zone: Zone) -> ZoneEntry:
         return ZoneEntry.failed(zone, str(error))
     assert isinstance(entry, ZoneEntry)  # noqa: S101 - what it calls
     return entry
+
+
+async def edited_aside(jobs: Jobs, before: Zone, edit: Callable[[], Zone], seconds: float) -> Zone:
+    """What an edit makes of a zone, in a thread where its text is small, else in a process; raises what the edit does,
+    and DnsvipError where that takes too long."""
+    if is_small(before.text):
+        return await asyncio.to_thread(edit)
+    after = await jobs.run(edit, seconds=seconds)
+    assert isinstance(after, Zone)  # noqa: S101 - what it calls
+    return after
 
 
 class Comparing:

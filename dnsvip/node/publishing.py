@@ -15,7 +15,6 @@ from typing import Any
 
 import structlog
 
-from dnsvip.admin.http.work import is_small
 from dnsvip.dns.discovery.offers import Offer, offers_of, plain, read
 from dnsvip.dns.discovery.publication import Publication, publications
 from dnsvip.dns.io.server import DnsServer
@@ -26,6 +25,7 @@ from dnsvip.errors import Conflict, DnsvipError
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.certificate_keys import CertificateKeys
 from dnsvip.node.duty import Duty
+from dnsvip.node.large_zones import edited_aside
 from dnsvip.site import Zone
 from dnsvip.site.duty import OFFERS
 from dnsvip.site.node_dns import DnsSettings
@@ -100,10 +100,7 @@ class Publishing:
             before = await store.objects.get("zone", wanted.zone)
             if not isinstance(before, Zone):
                 return ""
-            if is_small(before.text):
-                after = await asyncio.to_thread(_edited, before, wanted)
-            else:
-                after = await self._jobs.run(partial(_edited, before, wanted), seconds=EDIT_SECONDS)
+            after = await edited_aside(self._jobs, before, partial(_edited, before, wanted), EDIT_SECONDS)
             if after != before:
                 await store.objects.apply([Change("zone", before.name, "~", before, after)], "discovery", "api")
                 log.info("encrypted DNS was published", zone=wanted.zone)

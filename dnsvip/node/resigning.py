@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import structlog
 
-from dnsvip.admin.http.work import is_small
 from dnsvip.dns.zones.edit import with_higher_serial
 from dnsvip.errors import DnsvipError
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.duty import Duty
+from dnsvip.node.large_zones import edited_aside
 from dnsvip.site import Dnssec, Snapshot, Zone, ZoneKey
 from dnsvip.site.plan import Change
 from dnsvip.store import Store
@@ -95,10 +95,7 @@ class Resigning:
         if seen[:2] == current[:2] and 0 <= now - seen.at < RAISE_SECONDS:
             self._seen[zone.name] = seen
             return
-        raising = partial(with_higher_serial, zone)
-        after = await (
-            asyncio.to_thread(raising) if is_small(zone.text) else self._jobs.run(raising, seconds=JOB_SECONDS)
-        )
+        after = await edited_aside(self._jobs, zone, partial(with_higher_serial, zone), JOB_SECONDS)
         await store.objects.apply([Change("zone", zone.name, "~", zone, after)], ACTOR, "api")
         log.info("the serial has been raised, for new signatures at secondaries", zone=zone.name)
         self._seen[zone.name] = current
