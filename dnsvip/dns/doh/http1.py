@@ -33,8 +33,6 @@ class Http1:
 
     __slots__ = ("_asked", "_body", "_conn", "_data", "_last", "_out", "_received", "closing", "ready", "why")
 
-    stuck = False
-
     def __init__(self) -> None:
         self._conn = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._asked: Head | Problem | None = None
