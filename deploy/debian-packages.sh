@@ -3,7 +3,16 @@
 # As root it installs what is missing; otherwise it names what is missing and continues, so that the rest still works.
 set -eu
 
-packages="${*:-python3-venv make iproute2 iputils-ping openssh-client curl bind9 bind9-dnsutils knot-dnsutils nsd knot unbound dnsdist dnsperf tcpdump openssl postgresql softhsm2 opensc clang-19 libbpf-dev libbpf1 linux-libc-dev prometheus zsh fish strace ethtool iperf3 chromium docker-compose pdns-server pdns-backend-sqlite3 nginx-light fstrm-bin dnstap-ldns}"
+packages="${*:-
+    python3-venv make clang-19 libbpf-dev libbpf1 linux-libc-dev
+    iproute2 iputils-ping ethtool tcpdump strace iperf3 openssh-client curl openssl zsh fish
+    bind9 bind9-dnsutils knot knot-dnsutils nsd unbound dnsdist dnsperf pdns-server pdns-backend-sqlite3 fstrm-bin dnstap-ldns
+    postgresql pgbouncer patroni etcd-server etcd-client
+    bird2 frr exabgp haproxy nginx-light
+    softhsm2 opensc prometheus chromium
+    podman runc mmdebstrap uidmap slirp4netns fuse-overlayfs docker-compose
+    debhelper dpkg-dev lintian man-db
+}"
 
 missing=""
 for package in $packages; do
