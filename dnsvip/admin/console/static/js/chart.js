@@ -1,7 +1,8 @@
 // @ts-check
 // Rates over time as SVG: lines or stacked areas, a legend with the newest values, a reading under the pointer.
+import { colourOf } from "./colours.js";
 import { fill, h, s } from "./dom.js";
-import { clock, rate } from "./format.js";
+import { clock, duration, rate } from "./format.js";
 
 /** @typedef {import("./live.js").Rate} Rate */
 /** @typedef {{ name: string, values: Rate[], colour?: number }} Series */
@@ -9,16 +10,17 @@ import { clock, rate } from "./format.js";
 /** @typedef {Coloured & { tops: Rate[], bottoms: number[] }} Shape */
 /** @typedef {{ from: number, values: number[] }} Stretch  values without a gap, the first of them at place `from` */
 
-const COLOURS = 8;
+const SPAN = 600;
 const [LEFT, RIGHT, TOP, BOTTOM] = [44, 6, 10, 22];
 const STEPS = [1, 2, 2.5, 5, 10];
 
 /**
  * A chart that `draw({times, series})` fills; `series`: [{name, values, colour}]. `stacked` adds them up. Where a value is
- * null, which is not 0, the line has a gap.
+ * null, which is not 0, the line has a gap. The axes stay: time is the last `span` seconds, and the top is lowered only where
+ * the values need less than a third of it.
  * @param {string} label
  */
-export function chart(label, { height = 200, stacked = false, unit = "per second" } = {}) {
+export function chart(label, { height = 200, stacked = false, unit = "per second", span = SPAN } = {}) {
   const svg = s("svg", { role: "img", "aria-label": label, height });
   const legend = h("ul.legend");
   const tip = h("div.chart-tip", { hidden: true });
@@ -27,23 +29,23 @@ export function chart(label, { height = 200, stacked = false, unit = "per second
   const element = h("figure", box, legend);
   /** @type {{ times: number[], series: Coloured[] }} */
   let data = { times: [], series: [] };
+  let top = 0;
   /** @type {number | null} */
   let at = null;
   const paint = () => {
     const shown = stacked
       ? pile(data.series)
       : data.series.map((each) => ({ ...each, tops: each.values, bottoms: [] }));
-    draw(svg, { ...data, series: shown }, { height, stacked, at });
+    top = topOf(shown, top);
+    draw(svg, { ...data, series: shown }, { height, stacked, at, top, span });
     legendOf(legend, data.series, label, unit, svg);
     nothing.hidden = data.series.length > 0;
-    reading(tip, data, at, box);
+    reading(tip, data, at, box, span);
   };
   svg.addEventListener("pointermove", (event) => {
     const bounds = svg.getBoundingClientRect();
     const share = (event.clientX - bounds.left - LEFT) / (bounds.width - LEFT - RIGHT);
-    at = data.times.length
-      ? Math.min(data.times.length - 1, Math.max(0, Math.round(share * (data.times.length - 1))))
-      : null;
+    at = nearest(data.times, (data.times.at(-1) ?? 0) - span * (1 - share));
     paint();
   });
   svg.addEventListener("pointerleave", () => {
@@ -60,20 +62,34 @@ export function chart(label, { height = 200, stacked = false, unit = "per second
   };
 }
 
-/** @type {Map<string, number>} */
-const given = new Map();
+/**
+ * The place of the time that is closest to one; null where there is none.
+ * @param {number[]} times
+ * @param {number} wanted
+ */
+function nearest(times, wanted) {
+  const after = times.findIndex((time) => time >= wanted);
+  if (!times.length) return null;
+  if (after <= 0) return after ? times.length - 1 : 0;
+  return wanted - (times[after - 1] ?? 0) < (times[after] ?? 0) - wanted ? after - 1 : after;
+}
 
 /**
- * Give each name a colour that it keeps.
+ * Where a time stands between the beginning (0) and the end (1) of the axis, whose end is the newest time.
+ * @param {number[]} times
+ * @param {number} place
+ * @param {number} span
+ */
+function shareOf(times, place, span) {
+  return Math.max(0, 1 - ((times.at(-1) ?? 0) - (times[place] ?? 0)) / span);
+}
+
+/**
  * @param {Series[]} series
  * @returns {Coloured[]}
  */
 function coloured(series) {
-  return series.map((each) => {
-    const colour = each.colour ?? given.get(each.name) ?? (given.size % COLOURS) + 1;
-    if (!each.colour) given.set(each.name, colour);
-    return { ...each, colour };
-  });
+  return series.map((each) => ({ ...each, colour: each.colour ?? colourOf(each.name) }));
 }
 
 /**
@@ -115,15 +131,24 @@ export function rateOr(value) {
 }
 
 /**
+ * The top of the axis: as before, unless that is too low or far too high.
+ * @param {Shape[]} series
+ * @param {number} before
+ */
+function topOf(series, before) {
+  const most = Math.max(...series.flatMap((each) => each.tops.map((value) => value ?? 0)), 0);
+  return most > before || most < before / 3 ? ceiling(most) : before;
+}
+
+/**
  * @param {SVGElement} svg
  * @param {{ times: number[], series: Shape[] }} data
- * @param {{ height: number, stacked: boolean, at: number | null }} how
+ * @param {{ height: number, stacked: boolean, at: number | null, top: number, span: number }} how
  */
-function draw(svg, { times, series }, { height, stacked, at }) {
+function draw(svg, { times, series }, { height, stacked, at, top, span }) {
   const width = Math.max(svg.clientWidth || svg.parentElement?.clientWidth || 300, 120);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const top = ceiling(Math.max(...series.flatMap((each) => each.tops.map((value) => value ?? 0)), 0));
-  const x = (/** @type {number} */ place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(1, times.length - 1);
+  const x = (/** @type {number} */ place) => LEFT + (width - LEFT - RIGHT) * shareOf(times, place, span);
   const y = (/** @type {number} */ value) => height - BOTTOM - ((height - TOP - BOTTOM) * value) / top;
   const point = (/** @type {number} */ place, /** @type {number} */ value) =>
     `${x(place).toFixed(1)} ${y(value).toFixed(1)}`;
@@ -146,7 +171,7 @@ function draw(svg, { times, series }, { height, stacked, at }) {
       );
     for (const { from, values } of parts)
       if (values.length === 1)
-        group.append(s("circle", { cx: x(from) + (from ? 0 : 3), cy: y(values[0] ?? 0), r: 2, fill: "currentColor" }));
+        group.append(s("circle", { cx: x(from), cy: y(values[0] ?? 0), r: 2, fill: "currentColor" }));
     group.append(
       s("path", {
         d: parts.map(line).join(""),
@@ -159,36 +184,28 @@ function draw(svg, { times, series }, { height, stacked, at }) {
     return group;
   });
   const cursor = at === null ? null : s("line.cursor", { x1: x(at), x2: x(at), y1: TOP, y2: height - BOTTOM });
-  fill(svg, axes(width, height, top, times, x, y), shapes, cursor);
+  fill(svg, axes(width, height, top, span, y), shapes, cursor);
 }
 
 /**
  * @param {number} width
  * @param {number} height
  * @param {number} top
- * @param {number[]} times
- * @param {(place: number) => number} x
+ * @param {number} span
  * @param {(value: number) => number} y
  */
-function axes(width, height, top, times, x, y) {
+function axes(width, height, top, span, y) {
   const marks = [0, top / 2, top].map((value) => [
     s("line.axis", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
     s("text.tick", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, rate(value)),
   ]);
-  if (times.length < 2) return marks;
-  const last = times.length - 1;
-  /** @type {[number, string][]} */
+  /** @type {[number, string, string][]} */
   const ends = [
-    [0, "start"],
-    [last, "end"],
+    [LEFT, "start", `${duration(span)} ago`],
+    [(LEFT + width - RIGHT) / 2, "middle", `${duration(span / 2)} ago`],
+    [width - RIGHT, "end", "now"],
   ];
-  if (width > 460 && last > 2) ends.push([Math.round(last / 2), "middle"]);
-  return [
-    marks,
-    ends.map(([place, anchor]) =>
-      s("text.tick", { x: x(place), y: height - 5, "text-anchor": anchor }, clock(times[place] ?? 0)),
-    ),
-  ];
+  return [marks, ends.map(([x, anchor, text]) => s("text.tick", { x, y: height - 5, "text-anchor": anchor }, text))];
 }
 
 /** @param {number} most */
@@ -226,15 +243,16 @@ function legendOf(legend, series, label, unit, svg) {
  * @param {{ times: number[], series: Coloured[] }} data
  * @param {number | null} at
  * @param {HTMLElement} box
+ * @param {number} span
  */
-function reading(tip, { times, series }, at, box) {
+function reading(tip, { times, series }, at, box, span) {
   tip.hidden = at === null || !series.length;
   if (at === null || !series.length) return;
   const rows = series.map((each) =>
     h(`div.row.s${each.colour}`, h("span.swatch"), h("span.soft", each.name), h("b.soft", rateOr(each.values[at]))),
   );
   fill(tip, h("div.faint", clock(times[at] ?? 0)), rows);
-  const share = times.length > 1 ? at / (times.length - 1) : 0;
+  const share = shareOf(times, at, span);
   const place = LEFT + share * (box.clientWidth - LEFT - RIGHT);
   tip.style.left = share < 0.5 ? `${place + 10}px` : "";
   tip.style.right = share < 0.5 ? "" : `${box.clientWidth - place + 10}px`;
