@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from dnsvip.admin import powerdns_forms as forms
-from dnsvip.admin.http import bodies
+from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
 from dnsvip.admin.http.collection import absent, change
 from dnsvip.admin.http.limits import limits_of
@@ -224,7 +224,7 @@ async def zone_in(request: web.Request, action: Action = Action.READ) -> Zone:
     """The zone in a request's path, to which the caller may do that; raises Refusal."""
     name = name_in(request)
     demand(request, action, "zone", name)
-    stored = await request.app[NODE].store().objects.get("zone", name)
+    stored = await standby.stored(request, "zone", name)
     if not isinstance(stored, Zone):
         raise absent(ZONE, name)
     return stored

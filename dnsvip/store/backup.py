@@ -2,8 +2,8 @@
 
 The file is JSON lines, the same for SQLite and PostgreSQL: a header, `[table, row]` for each row with bytes as base64,
 and a last line with the number of rows and a seal, HMAC-SHA256 of all preceding lines under a key derived from the
-key-encryption key. What nodes report, usage of clients included, the journals of zones, and which updates have been
-made, are left out.
+key-encryption key. What nodes report, usage of clients included, the journals of zones, which updates have been
+made, and who is signed in to the console, are left out.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from dnsvip.store.database.tables import (
     client_authority,
     client_master,
     client_match,
+    console_session,
     cookie_secret,
     deleted_client,
     dns_token_use,
@@ -198,7 +199,7 @@ async def _restore(
 ) -> int:  # fmt: skip
     """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
     of rows. The database gets a new identity, so that nodes load it whole."""
-    for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, node):
+    for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, console_session, node):
         await connection.execute(delete(table))
     count = 0
     async for table, rows in _batches(path):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from dnsvip.errors import SecretError
 from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.store.access.audit import Audit
+from dnsvip.store.access.console_sessions import ConsoleSessions
 from dnsvip.store.access.tokens import Tokens
 from dnsvip.store.backup import Backups
 from dnsvip.store.database.database import Database, current_generation, make_file
@@ -57,6 +58,7 @@ class Store:
         self.snapshots = Snapshots(session)
         self.keys = Keys(session)
         self.tokens = Tokens(session)
+        self.console_sessions = ConsoleSessions(session)
         self.audit = Audit(session)
         self.nodes = Nodes(session)
         self.usage = ClientUsage(session)

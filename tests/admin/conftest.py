@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ class Api:
     """Put an error here and the database is gone."""
     snapshots: list[Snapshot] = field(default_factory=list)
     """What the node serves; put a newer one at the end."""
+    ahead: list[float] = field(default_factory=lambda: [0.0])
+    """Seconds by which the node's clock is ahead."""
 
     async def __call__(self, method: str, path: str, json: Any = None, **options: Any) -> Answer:
         """One request; options as aiohttp takes them."""
@@ -103,7 +106,8 @@ async def api(applied: Path, tmp_path: Path) -> AsyncIterator[Api]:
     def current() -> Snapshot:
         return snapshots[-1]
 
-    node = Node(opened, current, lambda: {"answered": 3}, tmp_path / "dispatch.sock")
+    dispatcher, ahead = tmp_path / "dispatch.sock", [0.0]
+    node = Node(opened, current, lambda: {"answered": 3}, dispatcher, lambda: time.time() + ahead[0])
     async with TestClient(TestServer(make_app(node))) as client:
-        yield Api(client, store, await store.tokens.create("test", "test"), tmp_path, down, snapshots)
+        yield Api(client, store, await store.tokens.create("test", "test"), tmp_path, down, snapshots, ahead)
     await store.close()

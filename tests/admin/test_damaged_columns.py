@@ -28,6 +28,7 @@ from dnsvip.site.plain import collection
 from dnsvip.site.plan import plan
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store.access.console_sessions import StoredSession
 from dnsvip.store.database.tables import metadata
 from dnsvip.store.snapshots import lastgood
 from tests.admin.conftest import EXAMPLE, Api
@@ -71,6 +72,7 @@ async def _fill(folder: Path) -> None:
     node = NodeConfig(f"sqlite:///{folder}/test.db", folder / "key", folder / "n", "n")
     await store.nodes.report(SnapshotFollower(node, ["dns"])._own_report())
     await store.client_authorities.create("me", time.time())
+    await store.console_sessions.open(StoredSession("0" * 64, "1" * 64, False, time.time() + 9, time.time()))
     await store.usage.add("n", {1001: (1, 2, 3, 4)}, time.time())
     await store.close()
     with sqlite3.connect(folder / "test.db") as connection:

@@ -52,6 +52,8 @@ def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postg
     expect(page.locator("#away")).to_contain_text("The database is unavailable", timeout=WAIT_MS)
     expect(page.locator("#cluster-web")).to_be_visible()
     keep(page, "database-away")
+    expect(page.locator("#away")).to_contain_text("since")
+    expect(page.locator("#away")).to_contain_text("read only")
     page.get_by_role("button", name="Rotate").click()
     page.click("[data-action=confirm]")
     expect(page.locator(".toast.bad")).to_be_visible()
@@ -59,20 +61,41 @@ def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postg
     expect(page.get_by_role("region", name="Queries by rcode")).to_be_visible()
     page.goto(page.url.replace("#/overview", "#/tokens"))
     expect(page.get_by_text("The database is unavailable", exact=True)).to_be_visible()
+    _objects_of_the_snapshot(page, keep)
     server.start()
     expect(page.locator("#away")).to_have_text(NO_DISPATCHER, timeout=3 * WAIT_MS)
-    page.get_by_role("button", name="Try again").click()
+    page.goto(page.url.replace("#/site", "#/tokens"))
     expect(page.locator("tbody")).to_contain_text("first")
     assert alone.dig("A", "mail.example.test") == "192.0.2.25"
 
 
+def _objects_of_the_snapshot(page: Page, keep: Callable[..., None]) -> None:
+    """Objects are there to look at; a change is refused in words, and what was entered stays."""
+    page.goto(page.url.replace("#/tokens", "#/clients/acme"))
+    expect(page.locator("h1")).to_contain_text("acme")
+    page.goto(page.url.replace("#/clients/acme", "#/clients"))
+    expect(page.locator("tbody")).to_contain_text("newsreader")
+    keep(page, "database-away-clients")
+    page.goto(page.url.replace("#/clients", "#/site"))
+    page.get_by_role("button", name="Edit gold").click()
+    page.get_by_label("DSCP").fill("12")
+    page.locator("dialog").get_by_role("button", name="Save").click()
+    expect(page.locator("dialog")).to_contain_text("nothing can be changed")
+    expect(page.get_by_label("DSCP")).to_have_value("12")
+    keep(page, "database-away-refused")
+    page.keyboard.press("Escape")
+
+
 def test_the_server_goes_and_comes_back(page: Page, alone: Node) -> None:
-    """Without its server the page says so and stays; a restarted server knows no sessions, so one signs in again."""
+    """Without its server the page says so and stays; a restarted server knows the session, so it goes on by itself."""
+    expect(page.locator("#away")).to_contain_text(NO_DISPATCHER)
     alone.stop()
     expect(page.locator("#away")).to_contain_text("does not answer", timeout=WAIT_MS)
     expect(page.locator("#cluster-web")).to_be_visible()
     alone.start()
-    expect(page.locator("#token")).to_be_visible(timeout=3 * WAIT_MS)
-    page.fill("#token", alone.token)
-    page.keyboard.press("Enter")
+    expect(page.locator("#away")).to_have_text(NO_DISPATCHER, timeout=3 * WAIT_MS)
+    page.get_by_role("button", name="Rotate").click()
+    page.click("[data-action=confirm]")
+    expect(page.locator(".toast.good, .toast:not(.bad)").first).to_be_visible()
+    page.reload()
     expect(page.locator("#cluster-web")).to_be_visible()

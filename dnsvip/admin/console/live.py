@@ -18,7 +18,7 @@ from aiohttp import web
 from dnsvip import __version__
 from dnsvip.admin.console.series import Series, totals_of
 from dnsvip.admin.console.sessions import Session
-from dnsvip.admin.console.signin import SESSION
+from dnsvip.admin.console.signin import LIVE_PATH, SESSION
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER, admitted, open_to_all
 from dnsvip.admin.http.narrowing import narrowed
@@ -105,11 +105,19 @@ def _shown(live: Live, session: Session, since: float) -> JsonObject:
 async def _follow(node: Node, live: Live) -> None:
     while True:
         try:
-            live.now, totals = await _look(node)
+            now, totals = await _look(node)
+            live.now = {**now, "database_since": _since_when(live.now, now)}
             live.series.add(live.now["at"], totals)
         except Exception as error:  # noqa: BLE001 - whatever a node or dispatcher reports, the next poll must run
             log.error("cannot look at this node for the console", error=repr(error))
         await asyncio.sleep(SECONDS)
+
+
+def _since_when(before: dict[str, Any], now: dict[str, Any]) -> float | None:
+    """Since when the database has been away (unix seconds); None while it is at hand."""
+    if not now["database"]:
+        return None
+    return before.get("database_since") or float(now["at"])
 
 
 async def _look(node: Node) -> tuple[dict[str, Any], dict[str, int]]:
@@ -159,4 +167,4 @@ def _since(request: web.Request) -> float:
         raise Refusal("bad-request", "after: must be a unix time.") from None
 
 
-ROUTES = [web.get("/console/live", get)]
+ROUTES = [web.get(LIVE_PATH, get)]

@@ -1,47 +1,48 @@
-"""The console's sessions, in memory. Pure: no clock, no cookie and no request is used here.
+"""The console's sessions: each stands for one token, or one user, and has no rights of its own.
 
-A session stands for one token and holds it, so that each of its requests is checked like one that carries the token:
-when the token is deleted, expires or is narrowed, so is the session. Session ids are stored as hashes.
+They are stored by the hash of their cookie (`store/access/console_sessions.py`), so they outlive the process and every
+node with an API knows them. Each request looks session and token up together: when the token is deleted, expires or is
+narrowed, so is the session. This process remembers the sessions that it has seen, for the time without the database.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import base64
 import hmac
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
+from dnsvip.admin.http.auth import Caller
 from dnsvip.admin.http.narrowing import Narrowed
+from dnsvip.errors import StoreError
+from dnsvip.store import Store
+from dnsvip.store.access.console_sessions import MOST, USED_SECONDS, Holder, StoredSession, User, digest_of
 
 LIFETIME = 12 * 3600.0
 """Seconds after which a user must sign in again."""
-
-IDLE = 3600.0
-"""Seconds without a request after which a session ends."""
-
-MOST = 256
-MOST_EACH = 16
-"""Sessions in all, and per token; the least recently used one is dropped."""
 
 ID_BYTES = 32
 
 
 @dataclass(slots=True)
 class Session:
-    """One signed-in browser. `secure`: its cookie is valid only under TLS. Times are monotonic seconds.
+    """A signed-in browser as this process knows it. `stored` is what the database had last,
+    `noted` the last use that was written to it.
 
-    `sees_status`: whether its token could read the status at the last successful check, `seen`: what of it; `counted`:
-    of which collections it saw the size, and `sizes`: how many objects it saw where its scope is narrowed.
+    `caller` is who it was at its last request with the database at hand; `sees_status`: whether the token could read
+    the status then, `seen`: what of it; `counted`: of which collections it saw the size, and `sizes`: how many objects
+    it saw where its scope is narrowed.
     """
 
-    token: str = field(repr=False)
+    stored: StoredSession
     csrf: str = field(repr=False)
-    secure: bool
-    ends: float
-    used: float
+    noted: float = 0.0
+    caller: Caller | None = None
     sees_status: bool = False
     seen: Narrowed = field(default=Narrowed({}))
     counted: frozenset[str] = frozenset()
@@ -49,60 +50,77 @@ class Session:
 
 
 class Sessions:
-    """The sessions of one API process, bounded in number and in time."""
+    """The sessions of all nodes, of which one process remembers the `most` that it has seen last."""
 
-    def __init__(self, most: int = MOST, most_each: int = MOST_EACH) -> None:
-        self._most, self._most_each = most, most_each
-        self._held: OrderedDict[bytes, Session] = OrderedDict()
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._known: OrderedDict[str, Session] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, token: str, *, secure: bool, now: float) -> tuple[str, Session]:
-        """A new session for a token that has just been verified: its id, which is not stored here, and the session."""
-        self._make_room(token, now)
-        name = secrets.token_urlsafe(ID_BYTES)
-        session = Session(token, secrets.token_urlsafe(ID_BYTES), secure, now + LIFETIME, now)
-        self._held[_key(name)] = session
-        return name, session
+    async def open(
+        self, store: Store, owner: str, *, secure: bool, now: float, user: User | None = None, seconds: float = LIFETIME
+    ) -> tuple[str, Session]:
+        """A new session of who has just been verified: its cookie, which is not stored, and the session."""
+        cookie = secrets.token_urlsafe(ID_BYTES)
+        stored = StoredSession(digest_of(cookie), owner, secure, now + seconds, now, user)
+        await store.console_sessions.open(stored)
+        return cookie, self._remember(cookie, stored)
 
-    def find(self, name: str, *, secure: bool, now: float) -> Session | None:
-        """The live session of this id, if its cookie came under the name it was set with; marks it as used."""
-        session = self._held.get(_key(name))
-        if session is None or session.secure is not secure:
+    async def find(self, store: Store, cookie: str, *, secure: bool, now: float) -> tuple[Session, Holder] | None:
+        """The live session of this cookie, if it came under the name it was set with; marks it as used."""
+        holder = await store.console_sessions.find(digest_of(cookie), now)
+        if holder is None or holder.session.secure is not secure:
+            self._known.pop(digest_of(cookie), None)
             return None
-        if _is_over(session, now):
-            self.close(name)
+        session = self._remember(cookie, holder.session)
+        if now - max(holder.session.used_at, session.noted) >= USED_SECONDS:
+            self._note_use(store, session, now)
+        return session, holder
+
+    def remembered(self, cookie: str, *, secure: bool, now: float) -> Session | None:
+        """The session of this cookie as this process has seen it last."""
+        session = self._known.get(digest_of(cookie))
+        if session is None or session.stored.secure is not secure or session.stored.is_over(now):
             return None
-        session.used = now
-        self._held.move_to_end(_key(name))
+        session.stored = replace(session.stored, used_at=now)
         return session
 
-    def close(self, name: str) -> None:
-        """End the session of this id."""
-        self._held.pop(_key(name), None)
+    async def close(self, store: Store, session: Session) -> None:
+        """End a session, on every node."""
+        await store.console_sessions.close(session.stored.digest)
+        self._known.pop(session.stored.digest, None)
 
-    def close_all(self, token: str) -> None:
-        """End every session of a token."""
-        for key in [key for key, session in self._held.items() if hmac.compare_digest(session.token, token)]:
-            del self._held[key]
+    async def end(self) -> None:
+        """Wait for pending writes."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._known)
 
-    def _make_room(self, token: str, now: float) -> None:
-        for key in [key for key, session in self._held.items() if _is_over(session, now)]:
-            del self._held[key]
-        own = [key for key, session in self._held.items() if hmac.compare_digest(session.token, token)]
-        for key in own[: max(0, len(own) + 1 - self._most_each)]:
-            del self._held[key]
-        while len(self._held) >= self._most:
-            self._held.popitem(last=False)
+    def _remember(self, cookie: str, stored: StoredSession) -> Session:
+        session = self._known.pop(stored.digest, None) or Session(stored, _csrf(cookie))
+        session.stored = stored
+        self._known[stored.digest] = session
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return session
+
+    def _note_use(self, store: Store, session: Session, now: float) -> None:
+        session.noted = now
+        task = asyncio.create_task(_noted(store, session.stored.digest, now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _is_over(session: Session, now: float) -> bool:
-    return now >= session.ends or now >= session.used + IDLE
+async def _noted(store: Store, digest: str, now: float) -> None:
+    with suppress(StoreError):
+        await store.console_sessions.note_use(digest, now)
 
 
-def _key(name: str) -> bytes:
-    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+def _csrf(cookie: str) -> str:
+    """The token that this session's changes carry: known to who has the cookie's answer, and no cookie by itself."""
+    mac = hmac.digest(cookie.encode(errors="surrogateescape"), b"dnsvip console csrf", "sha256")
+    return base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
 
 SESSIONS = web.AppKey("sessions", Sessions)

@@ -35,9 +35,6 @@ from dnsvip.store.database.warrant import IN_FORCE, Warrant
 ACTOR = web.RequestKey("actor", str)
 """Key of a request's actor, as the audit names it."""
 
-TOKEN = web.RequestKey("token", str)
-"""Key of the token that an outer middleware has for a request without one of its own."""
-
 ATTEMPTS = 10
 SECONDS_EACH = 6.0
 SOURCES = 4096
@@ -174,8 +171,7 @@ def prepare(app: web.Application) -> None:
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Pass on requests of authenticated and authorized callers; else 401, 403, or 429 after too many."""
-    operation = operation_of(request)
-    if not (operation and operation.open) and not getattr(request.match_info.handler, "open_to_all", False):
+    if not is_open(request):
         async with admitted(request):
             return await handler(request)
     return await handler(request)
@@ -200,14 +196,14 @@ async def _admit(request: web.Request) -> None:
         if caller := await known(request):
             break
     if caller is None:
-        raise _unauthorized("Send the header `Authorization: Bearer TOKEN`.", "")
+        raise unauthorized("Send the header `Authorization: Bearer TOKEN`.", "")
     request[CALLER], request[ACTOR], request[SHOWN] = caller, caller.actor, caller.rights.shown
     _check_rights(request)
 
 
 async def by_bearer(request: web.Request) -> Caller | None:
-    """By `Authorization: Bearer TOKEN`, or the token of an outer middleware."""
-    clear = bearer(request) or request.get(TOKEN, "")
+    """By `Authorization: Bearer TOKEN`."""
+    clear = bearer(request)
     return await caller_of_token(request, clear) if clear else None
 
 
@@ -229,16 +225,21 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
         attempts.fail(source, time.monotonic(), clear)
         if not wait and attempts.wait(source, time.monotonic()):
             log.warning("too many wrong tokens from one source, which has to wait now", source=source)
-        raise _unauthorized(
+        raise unauthorized(
             "This token is not (or no longer) known; make one with `dnsvip tokens create NAME --config NODE.toml`.",
             ', error="invalid_token"',
         )
-    token, warrant = known
+    return caller_of(request, *known)
+
+
+def caller_of(request: web.Request, token: Token, warrant: Warrant) -> Caller:
+    """The owner of a token that there is; raises Refusal where it is not good any more, not from here or too often."""
+    node, source = request.app[NODE], source_of(request)
     now = node.now()
     if token.unreadable is not None:
-        raise _unauthorized("What is stored of this token cannot be read; make another one.", ', error="invalid_token"')
+        raise unauthorized("What is stored of this token cannot be read; make another one.", ', error="invalid_token"')
     if token.has_expired(now):
-        raise _unauthorized(
+        raise unauthorized(
             "This token has expired; have it rotated (POST /tokens/NAME/rotate).", ', error="invalid_token"'
         )
     if not token.is_from(source):
@@ -246,8 +247,20 @@ async def caller_of_token(request: web.Request, clear: str) -> Caller:
     if token.per_minute and (wait := request.app[RATES].wait(token.name, token.per_minute, time.monotonic())):
         raise _too_many("rate-limited", wait)
     request.app[USES].note(request, token, now)
-    rights = replace(token.rights, zones=node.snapshot().site.zones)
-    return Caller(f"token {token.name}", rights, token, replace(warrant, source=source or LOCALLY))
+    return Caller(
+        f"token {token.name}", rights_here(request, token.rights), token, replace(warrant, source=source or LOCALLY)
+    )
+
+
+def rights_here(request: web.Request, rights: Rights) -> Rights:
+    """Rights with the zones of the site, which services are judged by."""
+    return replace(rights, zones=request.app[NODE].snapshot().site.zones)
+
+
+def is_open(request: web.Request) -> bool:
+    """Whether a request needs no caller."""
+    operation = operation_of(request)
+    return bool(operation and operation.open) or getattr(request.match_info.handler, "open_to_all", False)
 
 
 def open_to_all(handler: Handler) -> Handler:
@@ -302,7 +315,8 @@ def _too_many(kind: str, wait: float) -> Refusal:
     return Refusal(kind, f"Try again in {seconds} seconds.", headers={"Retry-After": str(seconds)})
 
 
-def _unauthorized(detail: str, error: str) -> Refusal:
+def unauthorized(detail: str, error: str) -> Refusal:
+    """The refusal for who is not known (any more); `error` are further parameters of the challenge (RFC 6750)."""
     return Refusal("unauthorized", detail, headers={"WWW-Authenticate": f'Bearer realm="dnsvip"{error}'})
 
 

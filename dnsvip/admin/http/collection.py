@@ -17,12 +17,13 @@ from urllib.parse import quote, urlencode
 import structlog
 from aiohttp import web
 
-from dnsvip.admin.http import bodies
+from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.http.problems import WARNINGS, Refusal
 from dnsvip.admin.http.queries import PAGE_BYTES, PageQuery, page_query
+from dnsvip.admin.http.standby import STANDBY
 from dnsvip.admin.http.work import aside, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.errors import Conflict, InvalidSite, Problem, UnreadableError
@@ -184,19 +185,21 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
         demand(request, Action.READ, other, name)
     rights = request[CALLER].rights
     wanted = replace(resource.listing(query), visible=rights.patterns(Action.READ, resource.name))
-    store = request.app[NODE].store()
-    async with turn(request) if wanted.inside else nullcontext():  # a look at every name
-        page, is_more = await store.objects.page_within(wanted, resource.page_bytes)
+    async with turn(request) if wanted.inside or STANDBY in request else nullcontext():  # a look at every name
+        page, is_more = await _page(resource, request, wanted)
     more = None
     if is_more:
         thing, place = page[-1]
-        after = name_of_thing(thing) if wanted.sort == "name" else f"{place},{name_of_thing(thing)}"
-        more = {**request.query, "limit": wanted.limit, "after": after}
+        by_name = wanted.sort == "name" or STANDBY in request
+        after = name_of_thing(thing) if by_name else f"{place},{name_of_thing(thing)}"
+        more = {**request.query, "limit": str(wanted.limit), "after": after}
+        if STANDBY in request:
+            more["sort"] = "-name" if wanted.descending else "name"
     following = f"{request.path}?{urlencode(more)}" if more else None
     counted = await _count(request, wanted) if query.count else {}
 
     readable = [thing for thing, _ in page if not isinstance(thing, Unreadable)]
-    computed = iter(await resource.beside(request, readable))
+    computed = iter(await (_alone if STANDBY in request else resource.beside)(request, readable))
 
     def shown() -> web.Response:
         items = [
@@ -208,9 +211,19 @@ async def list_all(resource: Resource, request: web.Request) -> web.Response:
     return await aside(request, shown, large=is_large(page))
 
 
+async def _page(
+    resource: Resource, request: web.Request, wanted: Listing
+) -> tuple[Sequence[tuple[SiteObject | Unreadable, Any]], bool]:
+    if STANDBY in request:
+        return await standby.page(request, wanted)
+    return await request.app[NODE].store().objects.page_within(wanted, resource.page_bytes)
+
+
 async def _count(request: web.Request, wanted: Listing) -> JsonObject:
     """How many there are: of a kind as this node serves it, with filters up to COUNTED."""
     node = request.app[NODE]
+    if STANDBY in request and wanted.filtered:
+        return {}
     if not wanted.filtered:
         return {"total": len(collection(node.snapshot().site, wanted.kind)), "total_is": "exact"}
     async with turn(request) if wanted.inside else nullcontext():
@@ -221,7 +234,7 @@ async def _count(request: web.Request, wanted: Listing) -> JsonObject:
 async def get(resource: Resource, request: web.Request) -> web.Response:
     """One object."""
     name = name_of(resource, request)
-    thing = await request.app[NODE].store().objects.get(resource.name, name)
+    thing = await standby.stored(request, resource.name, name)
     if thing is None:
         raise absent(resource, name)
     return await aside(request, fresh_response, request, resource.shown, thing, large=is_large(thing))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from dnsvip.admin.http import bodies
+from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.collection import Resource, change, large_response, remark
 from dnsvip.admin.http.operation import ROOT, Operation, Patch
-from dnsvip.admin.node import NODE
 from dnsvip.site import Classify
 from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, parse
 from dnsvip.site.registry import KINDS
@@ -18,8 +17,8 @@ CLASSIFY = Resource(KINDS["classify"])
 
 async def get(request: web.Request) -> web.Response:
     """The current settings."""
-    stored = await request.app[NODE].store().objects.get("classify", "") or Classify()
-    return await large_response(request, dump, stored, {})
+    settings = await standby.stored(request, "classify", "") or Classify()
+    return await large_response(request, dump, settings, {})
 
 
 async def put(request: web.Request) -> web.Response:

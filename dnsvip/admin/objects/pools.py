@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias, cast
 from aiohttp import web
 from pydantic import ConfigDict
 
-from dnsvip.admin.http import bodies
+from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.collection import (
     Outcome,
     Resource,
@@ -23,7 +23,6 @@ from dnsvip.admin.http.collection import (
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import aside
-from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Pool, Server, ServerState
 from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, parse
@@ -146,7 +145,7 @@ def _by_name(problem: Problem, servers: list[JsonObject]) -> Problem:
 
 async def _pool(request: web.Request) -> Pool:
     name = name_of(POOL, request)
-    pool = await request.app[NODE].store().objects.get("pool", name)
+    pool = await standby.stored(request, "pool", name)
     if pool is None:
         raise absent(POOL, name)
     return cast("Pool", pool)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from aiohttp import web
 
-from dnsvip.admin.http import bodies, collection
+from dnsvip.admin.http import bodies, collection, standby
 from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
 from dnsvip.admin.http.limits import limits_of
@@ -156,7 +156,7 @@ async def get(request: web.Request) -> web.Response:
 async def stored(request: web.Request) -> Zone:
     """The zone that a request names; raises Refusal without one."""
     name = name_of(ZONE, request)
-    zone = await request.app[NODE].store().objects.get("zone", name)
+    zone = await standby.stored(request, "zone", name)
     if zone is None:
         raise absent(ZONE, name)
     return cast("Zone", zone)

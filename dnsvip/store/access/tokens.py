@@ -90,7 +90,7 @@ class Tokens:
         """Every token by name."""
         async with self._session.read() as connection:
             rows = await connection.execute(select(token).order_by(token.c.name))
-            return [_token(row) for row in rows]
+            return [token_of(row) for row in rows]
 
     async def exist(self) -> bool:
         """Whether there is any token, also one that cannot be read."""
@@ -117,7 +117,7 @@ class Tokens:
         """The token with this secret, and the warrant of what is done by it; None where there is none."""
         async with self._session.read() as connection:
             row = (await connection.execute(select(token).where(token.c.hash == hash_of(clear)))).one_or_none()
-        return None if row is None else (_token(row), warrant_of(row))
+        return None if row is None else (token_of(row), warrant_of(row))
 
     async def get(self, name: str) -> Token | None:
         """The token with this name, None where there is none."""
@@ -143,7 +143,7 @@ class Tokens:
         clear = _new_secret() if renew else None
         async with self._session.change() as change:
             found = (await change.connection.execute(select(token).where(token.c.name == before.name))).one_or_none()
-            if found is None or replace(_token(found), last_used_at=before.last_used_at) != before:
+            if found is None or replace(token_of(found), last_used_at=before.last_used_at) != before:
                 raise Conflict([Problem(f"token.{before.name}", "has been changed meanwhile; look at it again")])
             row = _row(after, hash_of(clear) if clear else found.hash)
             await change.connection.execute(update(token).where(token.c.name == after.name).values(**row))
@@ -191,7 +191,7 @@ class Tokens:
 
 async def broken_tokens(connection: AsyncConnection) -> list[Problem]:
     """What is wrong with tokens whose rows cannot be read."""
-    found = [_token(row) for row in await connection.execute(select(token).order_by(token.c.name))]
+    found = [token_of(row) for row in await connection.execute(select(token).order_by(token.c.name))]
     return [
         Problem(f"{TOKEN_KIND}.{one.name}", one.unreadable, about=(TOKEN_KIND, one.name))
         for one in found
@@ -223,7 +223,7 @@ def hash_of(clear: str) -> str:
 
 async def _select(connection: AsyncConnection, condition: ColumnElement[bool]) -> Token | None:
     row = (await connection.execute(select(token).where(condition))).one_or_none()
-    return None if row is None else _token(row)
+    return None if row is None else token_of(row)
 
 
 def _scope_row(scope: Scope) -> JsonObject:
@@ -250,7 +250,7 @@ def _row(stored: Token, digest: str) -> JsonObject:
     return row | {"seal": seal_of(row)}
 
 
-def _token(row: Any) -> Token:
+def token_of(row: Any) -> Token:
     """The token of a row. One that cannot be read has no rights: whatever is lost must not make it mean more."""
     try:
         return _read(row)

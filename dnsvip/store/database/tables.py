@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0016"
+SCHEMA = "0017"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -318,6 +318,18 @@ token = Table(
     Column("expires_at", Float(53)),
     Column("last_used_at", Float(53)),
     Column("seal", String(64), server_default="", nullable=False),  # of the rest; "": of a program of before
+)
+
+console_session = Table(  # browsers that are signed in to the console; of cookies and tokens only hashes
+    "console_session",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of the cookie
+    Column("owner", String(64), nullable=False),  # the hash of the token, or of the user
+    Column("account", Text),  # JSON: a user by OpenID Connect; NULL: a token's session
+    Column("secure", Boolean, nullable=False),
+    Column("ends_at", Float(53), nullable=False),
+    Column("used_at", Float(53), nullable=False),
+    Column("seal", String(64), nullable=False),  # of all but used_at
 )
 
 audit = Table(

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import RevokedError
 from dnsvip.store.database.seal import is_as_sealed
-from dnsvip.store.database.tables import token
+from dnsvip.store.database.tables import console_session, token
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Warrant:
     scopes: str | None
     networks: str | None
     source: str | None = field(default=None, compare=False)
+    session: str | None = field(default=None, repr=False)
+    """The digest of the console session of a user, who has no token; `hash` is the user's."""
 
 
 IN_FORCE: ContextVar[Warrant | None] = ContextVar("warrant", default=None)
@@ -39,7 +41,14 @@ def warrant_of(row: Any) -> Warrant:
 
 
 async def check_warrant(connection: AsyncConnection, warrant: Warrant, now: float) -> None:
-    """Raise RevokedError unless the token is there as it was, and has not expired by `now` (unix seconds)."""
+    """Raise RevokedError unless the token is there as it was, and has not expired by `now` (unix seconds); where there
+    is none, unless the user's session is."""
+    if warrant.session is not None:
+        of_user = console_session.c.digest == warrant.session, console_session.c.owner == warrant.hash
+        live = select(console_session.c.digest).where(*of_user, console_session.c.ends_at > now)
+        if (await connection.execute(live)).first() is None:
+            raise RevokedError("is a session that has ended")
+        return
     row = (await connection.execute(select(token).where(token.c.hash == warrant.hash))).one_or_none()
     if row is None:
         raise RevokedError("has been deleted or rotated")

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDict
 
+from dnsvip.admin.app import make_app
 from dnsvip.admin.console.signin import COOKIE, SECURE_COOKIE, _cookies
 from dnsvip.admin.http.auth import ATTEMPTS_KEY
+from dnsvip.admin.node import Node
 from dnsvip.errors import StoreError
 from tests.admin.conftest import Api
+
+NARROW = [{"actions": ["read"], "kinds": ["client"], "clients": ["acme"]}]
 
 
 async def sign_in(api: Api, **headers: str) -> ClientResponse:
@@ -156,8 +163,146 @@ async def test_live_goes_on_without_the_database(api: Api) -> None:
     assert shown["dns"] == {"answered": 3}
     assert shown["dispatcher"] is None
     api.down.append(StoreError("the database is on holiday"))
-    assert (await api.client.get("/api/v1/tiers")).status == 503
-    assert (await api.client.get("/console/live")).status == 200
+    assert (await api.client.get("/api/v1/tokens")).status == 503
+    away = await (await api.client.get("/console/live")).json()
+    assert (away["database"], away["dns"]) == (None, {"answered": 3})  # as the last poll found it
+
+
+async def test_objects_without_the_database(api: Api) -> None:
+    """With the database down a session that was there before sees the node's last good snapshot, marked as that, with
+    the rights that it had; it changes nothing, and a token by itself sees nothing."""
+    made = await api.ok("POST", "tokens", {"name": "narrow", "scopes": NARROW})
+    csrf = (await (await sign_in(api, Authorization=f"Bearer {made['token']}")).json())["csrf"]
+    before = await (await api.client.get("/api/v1/clients")).json()
+    api.down.append(StoreError("the database is on holiday"))
+    answer = await api.client.get("/api/v1/clients")
+    assert (answer.status, answer.headers["Dnsvip-Snapshot"]) == (200, str(api.snapshots[-1].generation))
+    assert await answer.json() == before
+    assert [item["name"] for item in before["items"]] == ["acme"]
+    assert (await api.client.get("/api/v1/clients/acme")).status == 200
+    assert (await api.client.get("/api/v1/clients/newsreader")).status == 403
+    assert (await api.client.get("/api/v1/tiers")).status == 403
+    refused = await changed(api, **{"X-CSRF-Token": csrf, "Origin": origin(api)})
+    assert refused.status == 503
+    assert "nothing can be changed" in (await refused.json())["detail"]
+    assert (await api("GET", "clients")).status == 503
+    api.client.session.cookie_jar.clear()
+    strange = {"Cookie": f"{COOKIE}={'x' * 43}"}
+    assert (await api.client.get("/api/v1/clients", headers=strange)).status == 503
+
+
+LISTS = [
+    "clients?limit=1",
+    "clients?q=a",
+    "clients?contains=e&sort=-name",
+    "clients?tier=gold",
+    "clients?state=enabled",
+    "clients?match=198.51.100.7",
+    "tiers?require_proof=true",
+    "tiers?pool=slow",
+    "services?cluster=web",
+    "pools",
+    "pools/slow",
+    "pools/slow/servers?state=up",
+    "zones/example.test",
+    "servers/localhost/zones/example.test",
+    "classify",
+    "tsig",
+    "decode?address=2001:db8:a:1::1",
+]
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_the_snapshot_is_as_the_database(api: Api, path: str) -> None:
+    """What a list, with its filters and order, or an object shows of the snapshot is what the database had."""
+    await sign_in(api)
+    before = await (await api.client.get(f"/api/v1/{path}")).json()
+    api.down.append(StoreError("the database is on holiday"))
+    answer = await api.client.get(f"/api/v1/{path}")
+    after = await answer.json()
+    assert answer.status == 200, after
+    if isinstance(before, dict):
+        before.pop("next", None), after.pop("next", None)
+    assert after == before
+
+
+async def test_pages_of_the_snapshot_follow_each_other(api: Api) -> None:
+    """Whatever order was asked for, the links lead to every object once."""
+    await sign_in(api)
+    wanted = [item["name"] for item in (await api.ok("GET", "tiers"))["items"]]
+    api.down.append(StoreError("the database is on holiday"))
+    seen, path = [], "/api/v1/tiers?limit=1&sort=-changed"
+    while path:
+        page = await (await api.client.get(path)).json()
+        seen += [item["name"] for item in page["items"]]
+        path = page["next"]
+    assert seen == sorted(wanted, reverse=True)
+
+
+async def test_a_token_that_has_expired_ends_its_sessions_without_the_database_too(api: Api) -> None:
+    """What is known of it counts: its end, and the networks it may be used from."""
+    made = await api.ok("POST", "tokens", {"name": "short", "expires_in": 600})
+    await sign_in(api, Authorization=f"Bearer {made['token']}")
+    api.down.append(StoreError("the database is on holiday"))
+    assert (await api.client.get("/api/v1/tiers")).status == 200
+    api.ahead[0] = 601
+    assert (await api.client.get("/api/v1/tiers")).status == 401
+
+
+@asynccontextmanager
+async def restarted(api: Api) -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    """The API again, as another process or another node would serve it from the same database."""
+    node = Node(lambda: api.store, lambda: api.snapshots[-1], dict, api.folder / "dispatch.sock")
+    async with TestClient(TestServer(make_app(node))) as client:
+        yield client
+
+
+async def test_a_session_survives_a_restart(api: Api) -> None:
+    """The cookie and its CSRF token are as good at the next process, and at another node of the site."""
+    answer = await sign_in(api)
+    cookie, csrf = answer.cookies[COOKIE].value, (await answer.json())["csrf"]
+    async with restarted(api) as again:
+        headers = {"Cookie": f"{COOKIE}={cookie}"}
+        look = await (await again.get("/console/session", headers=headers)).json()
+        assert (look["actor"], look["csrf"]) == ("token test", csrf)
+        proof = {"X-CSRF-Token": csrf, "Origin": f"http://{again.host}:{again.port}"}
+        patched = await again.patch("/api/v1/clients/acme", json={"tier": "standard"}, headers=headers | proof)
+        assert patched.status == 200
+        assert (await again.delete("/console/session", headers=headers | proof)).status == 204
+    assert (await api.client.get("/api/v1/tiers")).status == 401
+
+
+async def test_a_narrowed_token_narrows_its_sessions(api: Api) -> None:
+    """From the next request on, at every node."""
+    made = await api.ok("POST", "tokens", {"name": "wide", "role": "viewer"})
+    cookie = (await sign_in(api, Authorization=f"Bearer {made['token']}")).cookies[COOKIE].value
+    headers = {"Cookie": f"{COOKIE}={cookie}"}
+    async with restarted(api) as again:
+        assert (await again.get("/api/v1/clients/newsreader", headers=headers)).status == 200
+        await api.ok("PATCH", "tokens/wide", {"scopes": NARROW})
+        assert (await again.get("/api/v1/clients/newsreader", headers=headers)).status == 403
+        assert (await again.get("/api/v1/clients/acme", headers=headers)).status == 200
+        await api.ok("POST", "tokens/wide/rotate")
+        assert (await again.get("/api/v1/clients/acme", headers=headers)).status == 401
+
+
+async def test_unknown_cookies_are_looked_up_a_few_times(api: Api) -> None:
+    """Who sends many is not looked up any more for a while; sessions from the same place go on."""
+    good = {"Cookie": f"{COOKIE}={(await sign_in(api)).cookies[COOKIE].value}"}
+    api.client.session.cookie_jar.clear()
+    asked = []
+    find = api.store.console_sessions.find
+
+    async def counted(digest: str, now: float) -> Any:
+        asked.append(digest)
+        return await find(digest, now)
+
+    api.store.console_sessions.find = counted  # type: ignore[method-assign]
+    for number in range(50):
+        wrong = {"Cookie": f"{COOKIE}={number:043}"}
+        assert (await api.client.get("/api/v1/tiers", headers=wrong)).status == 401
+    assert len(asked) <= 11
+    assert (await api.client.get("/api/v1/tiers", headers=good)).status == 200
 
 
 async def test_headers(api: Api) -> None:

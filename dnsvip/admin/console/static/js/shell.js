@@ -2,7 +2,7 @@
 // The frame: navigation, search, generation, alerts, theme, sign-out. Pages are shown in its `main`.
 import { fill, h } from "./dom.js";
 import { inWords } from "./fleet.js";
-import { whole } from "./format.js";
+import { clock, whole } from "./format.js";
 import { showHelp } from "./help.js";
 import { icon } from "./icons.js";
 import { bind } from "./keyboard.js";
@@ -209,7 +209,9 @@ function troublesOf(now) {
   const found = [];
   if (now.database)
     found.push(
-      `The database is unavailable: ${now.database}. DNS and dispatchers continue with generation ${now.served_generation}; changes are not possible.`,
+      `The database is unavailable${now.database_since ? ` since ${clock(now.database_since)}` : ""}: ${now.database}. ` +
+        `DNS and dispatchers continue with generation ${now.served_generation}, this node's last good snapshot. ` +
+        "Objects are shown as of then, read only; changes are not possible.",
     );
   if (now.dispatcher?.error) found.push(`The dispatcher of this machine does not answer: ${now.dispatcher.error}.`);
   return [...found, ...now.troubles.filter(toBeSaid).map(inWords)];
