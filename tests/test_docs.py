@@ -1,7 +1,7 @@
 """Every command and example in the docs works: the `sh` blocks of each page run, in order, in one shell, in a network
 of their own; each `toml` block is a valid excerpt of a site or node file.
 
-Commands of deploy/ run in tests/deploy, as they need a PostgreSQL.
+Commands of deploy/README.md run in tests/deploy, as they need a PostgreSQL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(
     page
-    for page in [ROOT / "README.md", *ROOT.glob("*/**/README.md")]
+    for page in [ROOT / "README.md", *ROOT.glob("*/**/README.md"), *ROOT.glob("deploy/docs/*.md")]
     if ".venv" not in page.parts and page.parent.name != "deploy" and BLOCK.search(page.read_text())
 )
 EXCERPT = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -44,6 +44,14 @@ RUN = """
 set -euo pipefail
 ip link set lo up
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+"""
+NODE = "<!-- a node runs -->"
+"""In pages that begin where the first steps of the README end."""
+RUN_NODE = """
+dnsvip apply examples/site.toml --config examples/node.toml
+dnsvip serve examples/node.toml --token-file token &
+until [ -s token ]; do sleep 0.1; done
+export DNSVIP_TOKEN="$(cat token)"
 """
 
 
@@ -64,7 +72,8 @@ def test_readme_has_commands() -> None:
 def test_commands_run(page: Path, tmp_path: Path) -> None:
     """The commands of a page exit 0, one after the other, on a copy of the examples."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    script = RUN + "set -x\n" + "\n".join(BLOCK.findall(page.read_text()))
+    text = page.read_text()
+    script = "\n".join([RUN, "set -x", RUN_NODE if NODE in text else "", *BLOCK.findall(text)])
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
