@@ -25,10 +25,11 @@ from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.errors import DnsvipError
-from tests.bench import said
+from tests.bench import growth, program, said
+from tests.bench.growth import Growth
 from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.pairs import Pair
-from tests.bench.program import Figure, measure, ruled
+from tests.bench.program import BALANCED, ENCAP, ESTABLISHED, Figure, ruled
 from tests.bench.report import machine, table
 from tests.bench.ways import DOWNLOAD_BYTES, TITLES, WAYS, Compared, compare
 from tests.dispatcher.build import NOW_NS, POOLS, address, datagram, established, segment, snapshot, with_pool
@@ -63,12 +64,15 @@ class Report:
     flow_bytes: float
     moved: Mapping[str, float]
     ways: Compared
+    growth: Sequence[Growth] = ()
 
     @property
     def figures(self) -> dict[str, float]:
         """Every figure that a goal may name."""
+        net = {figure.name: figure.net for figure in self.program}
         return {
             **{figure.name: figure.in_e for figure in self.program},
+            **{f"{name} / balancer": net[name] / net[BALANCED] for name in (ESTABLISHED, ENCAP) if BALANCED in net},
             **{name: pair.ratio for name, pair in self.said.items()},
             "user us": statistics.median(self.ways.user_us),
             "MiB per 1,000 flows": self.flow_bytes * 1000 / (1 << 20),
@@ -80,6 +84,7 @@ class Report:
         return {
             "machine": self.machine,
             "program": [asdict(figure) for figure in self.program],
+            "growth": [asdict(each) for each in self.growth],
             "said": {name: asdict(pair) for name, pair in self.said.items()},
             "decisions_us": dict(self.decisions),
             "flow_bytes": self.flow_bytes,
@@ -118,12 +123,15 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
     """Run the bench and return the exit code."""
     where = machine()
     say("the program")
-    program = measure(*effort.program)
+    figures = program.measure(*effort.program)
+    grown = growth.measure(quick=effort is QUICK)
     say("what clients say")
     spoken = said.compare(*effort.said)
     say("decisions")
     tables = DispatchTables(snapshot())
-    report = Report(where, program, spoken, decisions(tables), memory(tables), moved(), compare(*effort.ways, say))
+    report = Report(
+        where, figures, spoken, decisions(tables), memory(tables), moved(), compare(*effort.ways, say), grown
+    )
     say("")
     result = Result("dispatch", "\n".join(lines(report)), report.figures, report.as_json(), SECTION)
     return conclude(result, path, quick=effort is QUICK, record=record)
@@ -133,14 +141,9 @@ def lines(report: Report) -> Iterator[str]:
     """The lines to print."""
     yield f"{report.machine}."
     yield "\nThe kernel's program, nanoseconds a packet; E is a program that returns at once\n"
-    rows = [
-        (f.name, f"{f.cold:.0f}", f"{f.in_e:.2f}", f"{f.goal:g}" if f.goal else "", f"{f.repeated:.0f}",
-         f"{f.repeated_in_e:.2f}", f"{1000 / f.repeated:.2f}")
-        for f in report.program
-    ]  # fmt: skip
-    yield from table(
-        ("packet", "cold ns", "cold, E", "goal, E", "repeated ns", "repeated, E", "million/s a core"), rows
-    )
+    yield from table(program.HEAD, program.rows(report.program))
+    yield "\nThe same as what it holds grows, every packet one of many thousands\n"
+    yield from table(growth.HEAD, growth.rows(report.growth))
     yield "\nWhat clients say, nanoseconds a packet, the best turn\n"
     yield from table(("packet", "ns", "without, ns", "ratio"), said.rows(report.said))
     yield "\nConnections through network namespaces, one client, 50 at a time\n"

@@ -52,6 +52,8 @@ GOALS = (
     Goal("dispatch", "forged", 5.0, "E", "kernel, forged address"),
     Goal("dispatch", "new, decoded before", 13.0, "E", "kernel, new flow to an address decoded before"),
     Goal("dispatch", "new, decrypted", 50.0, "E", "kernel, new flow with decryption"),
+    Goal("dispatch", "established / balancer", 0.65, "x", "kernel, established flow by a balancer on an LRU map"),
+    Goal("dispatch", "established, encap / balancer", 0.9, "x", "kernel, the same encapsulated, by the same"),
     Goal("dispatch", "user us", 1e6 / 60_000, "us", "user space, CPU a packet (60,000 packets/s a core)"),
     Goal("dispatch", "MiB per 1,000 flows", 1.0, "MiB", "user space, memory of 1,000 flows"),
     Goal("dispatch", "claims and label", 1.25, "x", "kernel, proven new flow with claims and label, by one without"),

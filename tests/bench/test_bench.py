@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
@@ -31,12 +32,26 @@ from tests.bench.goals import GOALS, judge, summary
 from tests.bench.load import Load
 from tests.bench.outcome import README, Result, conclude, write_section
 from tests.bench.pairs import Pair, without_policing
+from tests.bench.program import (
+    BALANCED,
+    ENCAP,
+    ESTABLISHED,
+    Bench,
+    Figure,
+    Frames,
+    counting,
+    known_segments,
+    vips_of,
+)
+from tests.bench.program import rows as program_rows
 from tests.bench.questions import FIRST_NEW, KNOWN, SPACE, anywhere, known, missing, new, plain
 from tests.bench.report import Report
-from tests.bench.said import BOTH, ESTABLISHED, IN_PYTHON, NOTHING, OTHERS, speeches
+from tests.bench.said import BOTH, IN_PYTHON, NOTHING, OTHERS, speeches
+from tests.bench.said import ESTABLISHED as ESTABLISHED_OF_SUCH
 from tests.bench.servers import OURS, PEERS
 from tests.bench.ways import Compared
-from tests.dispatcher.build import NOW_NS
+from tests.dispatcher.build import NOW_NS, snapshot
+from tests.dispatcher.io.xdp.kernel import loaded
 
 
 def ecs_of(wire: bytes) -> ECSOption:
@@ -180,7 +195,7 @@ def test_program_without_policing() -> None:
 
 def test_what_clients_say_has_its_figures() -> None:
     """Every goal about what clients say has a figure; the ratio is that of the best turns."""
-    pairs = {name: Pair(name, 250, 200) for name in (ESTABLISHED, BOTH, IN_PYTHON + BOTH)}
+    pairs = {name: Pair(name, 250, 200) for name in (ESTABLISHED_OF_SUCH, BOTH, IN_PYTHON + BOTH)}
     figures = DispatchReport("", [], pairs, {}, 0, {"": 0}, Compared({}, {}, [1.0], {})).figures
     assert [figures[name] for name in pairs] == [1.25] * 3
     assert pairs.keys() <= {goal.figure for goal in GOALS if goal.part == "dispatch"}
@@ -196,6 +211,32 @@ def test_labels_of_the_bench_are_heard() -> None:
         assert flows.labels_ignored == (name == OTHERS)
         told = {key for key in ("content", "quality") if verdict.address.values.get(key)}
         assert told == {NOTHING: set(), BOTH: {"content", "quality"}}.get(name, {"content"})
+
+
+def test_hot_packets_are_new_each_time(kernel: None) -> None:
+    """A hot run gives the program the same packet each time, whatever it did to the one before: more often than it has
+    hops, and than there is room for outer headers."""
+    vips = vips_of(4, tier="tunnel")
+    with loaded(flows=1024) as program, counting(), ExitStack() as stack:
+        program.writer.apply(DispatchTables(snapshot()))
+        bench = Bench(stack, program)
+        for _ in range(2):
+            bench.dispatcher.cold(Frames(known_segments(vips)))
+        before = program.writer.counts()["known"]["forward"]
+        assert bench.again.hot(program.program, Frames(known_segments(vips)), 100) > 0
+        assert program.writer.counts()["known"]["forward"] - before == 400
+        beside = program.writer.auxiliary_counters()
+        assert (beside["not-sent"], beside["to-user-space"]) == (0, 0)
+
+
+def test_goals_of_the_program_have_figures() -> None:
+    """Every goal in nanoseconds is one of a row that is measured, and the ratios to the balancer are net of E."""
+    figures = [Figure(name, 166.0, 90.0, 66.0, 30.0) for name in (BALANCED, ESTABLISHED)]
+    figures.append(Figure(ENCAP, 256.0, 90.0, 66.0, 30.0))
+    report = DispatchReport("", figures, {}, {}, 0, {"": 0}, Compared({}, {}, [1.0], {}))
+    assert report.figures["established / balancer"] == 1.0
+    assert report.figures["established, encap / balancer"] == 1.9
+    assert [row[-2:] for row in program_rows(figures)] == [("1.00", "60"), ("1.00", "60"), ("1.90", "60")]
 
 
 def test_section_is_replaced(tmp_path: Path) -> None:
