@@ -19,16 +19,29 @@ from dnsvip.admin.http.operation import Operation, add
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.http.source import PROXIES, Proxies
 from dnsvip.admin.node import NODE, Node
-from dnsvip.admin.objects import classify, clients, dns_tokens, enrolment, pools, registered, zone_keys, zones
+from dnsvip.admin.objects import (
+    classify,
+    clients,
+    dns_tokens,
+    enrolment,
+    pools,
+    registered,
+    server_states,
+    zone_keys,
+    zones,
+)
 from dnsvip.admin.operations import (
     audit,
+    client_addresses,
     client_ca,
+    client_flows,
     decode,
     decoding_keys,
     explain,
     health,
     keys,
     nodes,
+    preview,
     sessions,
     status,
     tokens,
@@ -45,6 +58,7 @@ RESOURCES = (
     dns_tokens,
     clients,
     pools,
+    server_states,
     zone_keys,
     zones,
     classify,
@@ -54,6 +68,9 @@ RESOURCES = (
     sessions,
     tokens,
     usage,
+    client_addresses,
+    client_flows,
+    preview,
     decode,
     decoding_keys,
     explain,
@@ -104,6 +121,7 @@ def make_app(
     app[LIMITS] = settings.limits
     work.prepare(app, settings.limits)
     auth.prepare(app)
+    client_flows.prepare(app)
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES
         add(app, routes)

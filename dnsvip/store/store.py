@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from dnsvip.errors import SecretError
 from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.store.access.audit import Audit
+from dnsvip.store.access.audit_changes import AuditChanges
 from dnsvip.store.access.console_sessions import ConsoleSessions
 from dnsvip.store.access.tokens import Tokens
 from dnsvip.store.backup import Backups
@@ -60,6 +61,7 @@ class Store:
         self.tokens = Tokens(session)
         self.console_sessions = ConsoleSessions(session)
         self.audit = Audit(session)
+        self.audit_changes = AuditChanges(session)
         self.nodes = Nodes(session)
         self.usage = ClientUsage(session)
         self.dns_token_uses = DnsTokenUses(session)

@@ -51,6 +51,8 @@ RIGHTS: Mapping[str, Right] = {
     "POST clients/{name}/revoke": ("write", "client"),
     "GET clients/{name}/history": ("read", "client"),
     "GET clients/{name}/usage": ("read", "client"),
+    "GET clients/{name}/addresses": ("read", "explain"),
+    "GET clients/{name}/flows": ("read", "client"),
     "GET usage": ("read", "client"),
     "POST clients/{name}/enrolment": ("write", "enrolment"),
     "POST clients/{name}/certificate": ("write", "enrolment"),
@@ -63,6 +65,8 @@ RIGHTS: Mapping[str, Right] = {
     "POST dns-tokens/{name}/mint": ("write", "dns_token"),
     "POST dns-tokens/{name}/rotate": ("write", "dns_token"),
     "GET dns-tokens/{name}/use": ("read", "dns_token"),
+    "POST clusters/{name}/preview": ("write", "cluster"),
+    "POST server-states": ("write", "pool"),
     "GET pools/{name}/servers": ("read", "pool"),
     "GET pools/{name}/servers/{server}": ("read", "pool"),
     "PUT pools/{name}/servers/{server}": ("write", "pool"),
@@ -93,6 +97,7 @@ RIGHTS: Mapping[str, Right] = {
     "GET explain": ("read", "explain"),
     "POST explain": ("read", "explain"),
     "GET audit": ("read", "audit"),
+    "GET audit/changes": ("read", "audit"),
     "GET nodes": ("read", "node"),
     "GET nodes/{name}": ("read", "node"),
     "DELETE nodes/{name}": ("delete", "node"),
@@ -149,6 +154,7 @@ NEVER = {"If-Match": '"never"'}
 ELSEWHERE = {
     *("POST cookies/roll", "POST client-ca", "POST client-ca/rotate"),
     *("GET decode", "POST decode", "GET explain", "POST explain"),
+    *("GET clients/{name}/addresses", "GET clients/{name}/flows"),
 }
 """What is only asked for where it is refused: it has effects, or a check of its own below."""
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest_asyncio
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.io import control_requests
 from dnsvip.dispatcher.io.control import MOST_CLIENTS, Control
 from dnsvip.dispatcher.io.control_requests import QUEUE
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
@@ -97,6 +99,20 @@ async def test_wrong_requests(path: Path, line: bytes, message: str) -> None:
     first, error = await asked(path, line)
     assert first == {"dispatch": 1}
     assert message in error["error"]
+
+
+async def test_flows_are_looked_for_in_time(path: Path, plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that has used its seconds gets what was found until then, and is told that there may be more."""
+    for port in range(40):
+        plane.take(segment(VIP, port=1000 + port))
+    whole = await done(path, "flows", match={"client": "acme"}, seconds=1)
+    assert whole[-1] == {"end": True, "flows": 40}
+    monkeypatch.setattr(control_requests, "SLICE", 10)
+    clock = iter(range(1000))
+    times = SimpleNamespace(time=time.time, monotonic=lambda: next(clock) / 2)
+    monkeypatch.setattr(control_requests, "time", times)
+    part = await done(path, "flows", match={"client": "acme"}, seconds=1)
+    assert part[-1] == {"end": True, "flows": 20, "cut": True}
 
 
 async def test_flows_are_searched_and_purged(path: Path, plane: Plane) -> None:

@@ -8,7 +8,7 @@ from dnsvip.site import Service, Zone
 from dnsvip.site.plan import Change
 from dnsvip.site.rights import Action, Rights, Scope
 from dnsvip.store import Listing, Store
-from dnsvip.store.access.audit import VisibleKinds
+from dnsvip.store.access.audit_search import VisibleKinds
 
 TEXT = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n"
 ZONES = ("a.test", "child.a.test", "deep.child.a.test", "b.test")

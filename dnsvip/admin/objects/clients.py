@@ -20,7 +20,7 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, read_body
 from dnsvip.admin.http.work import aside, turn
 from dnsvip.admin.node import NODE
-from dnsvip.admin.operations.audit import AuditPage, HistoryQuery, page
+from dnsvip.admin.operations import audit
 from dnsvip.site import STRICT, Client, ClientState
 from dnsvip.site.plain import SiteObject
 from dnsvip.site.registry import KINDS
@@ -108,7 +108,7 @@ async def remove(request: web.Request) -> web.Response:
 
 async def history(request: web.Request) -> web.Response:
     """The changes of a client, by whom and when, newest first; also after it is deleted."""
-    return await page(request, query_of(request, HistoryQuery), {"kind": "client", "name": name_of(CLIENT, request)})
+    return await audit.history(request, {"kind": "client", "name": name_of(CLIENT, request)})
 
 
 ROUTES = [
@@ -116,5 +116,7 @@ ROUTES = [
     Operation("DELETE", f"{ROOT}/clients/{{name{NOT_RESERVED}}}", remove, "client", query=Removal, status=204),
     Operation("POST", f"{ROOT}/clients/{{name}}/revoke", revoke, "client", body=Revocation, answer="client"),
     Operation("POST", f"{ROOT}/clients/{{name}}/new-key", raise_key, "client", answer="client"),
-    Operation("GET", f"{ROOT}/clients/{{name}}/history", history, "client", query=HistoryQuery, answer=AuditPage),
+    Operation(
+        "GET", f"{ROOT}/clients/{{name}}/history", history, "client", query=audit.HistoryQuery, answer=audit.AuditPage
+    ),
 ]

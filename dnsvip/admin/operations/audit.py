@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeAlias
 from urllib.parse import urlencode
@@ -15,17 +15,17 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
-from dnsvip.admin.http.queries import PAGE, PAGE_BYTES, Id, Limit, Text
+from dnsvip.admin.http.queries import PAGE, PAGE_BYTES, Id, Limit, Text, number
 from dnsvip.admin.http.work import aside, turn
 from dnsvip.admin.node import NODE
 from dnsvip.site import STRICT
 from dnsvip.site.rights import KINDS, Action, Rights
 from dnsvip.site.size import is_large
 from dnsvip.store import AuditRow
-from dnsvip.store.access.audit import VisibleKinds
+from dnsvip.store.access.audit_changes import AuditChange
+from dnsvip.store.access.audit_search import LATEST, AuditSearch, VisibleKinds
 
-LATEST = 253_402_300_800.0
-"""The year 10000, unix seconds."""
+MOST_CHANGES = 100
 
 
 def _moment(value: Any) -> float:
@@ -53,26 +53,36 @@ Moment = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """At most `limit` rows, before the row with the id `before`, not older than `since`."""
+    """At most `limit` rows, before the row with the id `before`, not older than `since` nor younger than `until`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     limit: Limit = PAGE
     before: Id | None = None
     since: Moment = 0.0
+    until: Moment = LATEST
 
 
 @dataclass(frozen=True, slots=True)
 class AuditQuery(HistoryQuery):
-    """And of one kind of object, one object, somebody (`token NAME`), one action (+ made, ~ changed, - removed), or
-    from one address (`unix`: by the Unix socket)."""
+    """And of one kind of object, one object, somebody (`token NAME`), one action (+ made, ~ changed, - removed), from
+    one address (`unix`: by the Unix socket), or of one generation."""
 
     kind: Text | None = None
     name: Text | None = None
     actor: Text | None = None
     action: Annotated[str, Field(pattern=r"^[-+~]$")] | None = None
     source: Text | None = None
+    generation: Id | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ChangesQuery(AuditQuery):
+    """And at most 100 changes."""
+
+    limit: Annotated[int, *number(1, MOST_CHANGES)] = MOST_CHANGES // 2
+
+
+_ABOUT = ("kind", "name", "actor", "action", "source", "generation")
 _COLUMNS = tuple(column.name for column in fields(AuditRow))
 AuditPage: TypeAlias = Page[AuditRow]
 
@@ -80,25 +90,43 @@ AuditPage: TypeAlias = Page[AuditRow]
 async def list_all(request: web.Request) -> web.Response:
     """A page of the audit rows that the caller's scopes of the audit reach, newest first, without secrets."""
     query = query_of(request, AuditQuery)
-    asked = {key: getattr(query, key) for key in ("kind", "name", "actor", "action", "source")}
-    about = {key: value for key, value in asked.items() if value is not None}
-    visible = _visible(request[CALLER].rights)
-    async with turn(request) if _takes_long(about, visible) else nullcontext():
-        return await page(request, query, about, visible)
+    search = _search(request, query)
+    async with turn(request) if _takes_long(search) else nullcontext():
+        return await _page(request, search, query.limit)
 
 
-def _takes_long(about: Mapping[str, str], visible: VisibleKinds | None) -> bool:
+async def list_changes(request: web.Request) -> web.Response:
+    """What was changed at once as one entry, newest first: an import has so many rows, which the list of its generation
+    shows."""
+    query = query_of(request, ChangesQuery)
+    async with turn(request):
+        changes, before = (
+            await request.app[NODE].store().audit_changes.page(_search(request, query), query.limit, PAGE_BYTES)
+        )
+    following = f"{request.path}?{urlencode({**request.query, 'before': before})}" if before else None
+    return bodies.answer({"items": [asdict(change) for change in changes], "next": following})
+
+
+async def history(request: web.Request, about: Mapping[str, str]) -> web.Response:
+    """A page of the rows about one object, whose reader may see them."""
+    query = query_of(request, HistoryQuery)
+    return await _page(request, AuditSearch(about, query.before, query.since, query.until), query.limit)
+
+
+def _search(request: web.Request, query: AuditQuery) -> AuditSearch:
+    """What a query asks for, as far as the caller's scopes of the audit reach."""
+    about = {key: value for key in _ABOUT if (value := getattr(query, key)) is not None}
+    return AuditSearch(about, query.before, query.since, query.until, _visible(request[CALLER].rights))
+
+
+def _takes_long(search: AuditSearch) -> bool:
     """Whether no index leads to the rows, so that all may be read for one page."""
-    return "name" not in about and (bool({"kind", "action", "source"} & about.keys()) or visible is not None)
+    narrow = bool({"kind", "action", "source"} & search.about.keys()) or search.visible is not None
+    return narrow and not {"name", "generation"} & search.about.keys()
 
 
-async def page(
-    request: web.Request, query: HistoryQuery, about: Mapping[str, str], visible: VisibleKinds | None = None
-) -> web.Response:
-    """The rows about something; with `visible` only those that a caller may see."""
-    limit = query.limit
-    audit = request.app[NODE].store().audit
-    rows, is_more = await audit.page_within(PAGE_BYTES, limit, query.before, about, query.since, visible)
+async def _page(request: web.Request, search: AuditSearch, limit: int) -> web.Response:
+    rows, is_more = await request.app[NODE].store().audit.page_within(PAGE_BYTES, limit, search)
     more = {**request.query, "limit": limit, "before": rows[-1].id} if is_more else None
     following = f"{request.path}?{urlencode(more)}" if more else None
 
@@ -115,4 +143,7 @@ def _visible(rights: Rights) -> VisibleKinds | None:
     return None if all(patterns is None for patterns in narrowed.values()) else VisibleKinds(narrowed, others=True)
 
 
-ROUTES = [Operation("GET", f"{ROOT}/audit", list_all, "audit", query=AuditQuery, answer=AuditPage)]
+ROUTES = [
+    Operation("GET", f"{ROOT}/audit", list_all, "audit", query=AuditQuery, answer=AuditPage),
+    Operation("GET", f"{ROOT}/audit/changes", list_changes, "audit", query=ChangesQuery, answer=Page[AuditChange]),
+]

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from math import inf
 from typing import Any, TypeAlias
 
 from dnsvip.dispatcher.observe.as_json import event_json, flow_json
@@ -26,6 +27,8 @@ QUEUE = 1000
 MOST_GROUPS = 10_000
 """Groups that `top` counts apart; packets of any further group are counted together."""
 LONGEST_TOP = 60
+"""Seconds."""
+LONGEST_FLOWS = 3600
 """Seconds."""
 
 Request: TypeAlias = dict[str, Any]
@@ -44,14 +47,16 @@ class Responder:
         yield {"end": True}
 
     async def flows(self, request: Request) -> Answer:
-        """The flows that match, at most `limit` of them; the end has the number of all that match."""
+        """The flows that match, at most `limit` of them; the end has the number of all that match, and is `cut`
+        where the `seconds` that were given for it ended before the table."""
         selection, limit = self._selection(request), _number(request, "limit", 1000, MOST_FLOWS)
+        until = time.monotonic() + _number(request, "seconds", LONGEST_FLOWS, LONGEST_FLOWS)
         count = 0
-        async for flow in self._matching(selection):
+        async for flow in self._matching(selection, until):
             count += 1
             if count <= limit:
                 yield {"flow": flow_json(flow, selection, time.time())}
-        yield {"end": True, "flows": count}
+        yield {"end": True, "flows": count, **({"cut": True} if time.monotonic() >= until else {})}
 
     async def purge(self, request: Request) -> Answer:
         """Remove the flows that match."""
@@ -61,12 +66,14 @@ class Responder:
             purged += self._plane.table.forget(flow.key)
         yield {"end": True, "purged": purged}
 
-    async def _matching(self, selection: CompiledFilter) -> AsyncIterator[Flow]:
+    async def _matching(self, selection: CompiledFilter, until: float = inf) -> AsyncIterator[Flow]:
         for number, flow in enumerate(self._plane.table.flows(), 1):
             if selection.matches_flow(flow, time.time()):
                 yield flow
             if not number % SLICE:
                 await asyncio.sleep(0)
+                if time.monotonic() >= until:
+                    return
 
     async def watch(self, request: Request) -> Answer:
         """The packets that match, without end; `lost` counts those dropped because the client was too slow, `unseen`

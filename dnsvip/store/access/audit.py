@@ -13,8 +13,8 @@ from sqlalchemy import RowMapping, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
+from dnsvip.store.access.audit_search import AuditSearch, VisibleKinds
 from dnsvip.store.access.paging import beginning_within, size
-from dnsvip.store.access.visible import Visible, rows_visible
 from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import readable, shown
 from dnsvip.store.database.session import Session, Transaction
@@ -25,9 +25,6 @@ LEAST_SECONDS, LEAST_ROWS = 86_400.0, 1000
 
 PRUNED_AT_ONCE, PRUNING_PAUSE = 5000, 0.25
 """Rows deleted in one transaction, and seconds until the next: others' changes come between."""
-
-MOST_WRONG = 1000
-"""Rows of wrong times that a look at the audit since a time gets by."""
 
 LARGE = 8192
 """Characters of objects that are shortened by a thread."""
@@ -109,14 +106,6 @@ class AuditRow:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VisibleKinds:
-    """The objects that a caller may see: by kind, and whether rows of `others` are visible too."""
-
-    kinds: Mapping[str, Visible]
-    others: bool = False
-
-
 class Audit:
     """The audit rows of a store."""
 
@@ -136,50 +125,24 @@ class Audit:
         `before` is the id of the last row of the previous page. `about` maps columns (kind, name, actor, action,
         source) to the values to match. `visible` narrows them to the objects that a caller may see.
         """
-        return [_audit_row(row) for row in await self._found(limit, before, about, since, visible)]
+        search = AuditSearch(about or {}, before, since, visible=visible)
+        return [audit_row(row) for row in await self._found(search, limit)]
 
-    async def page_within(
-        self,
-        most: int,
-        limit: int,
-        before: int | None,
-        about: Mapping[str, str],
-        since: float,
-        visible: VisibleKinds | None,
-    ) -> tuple[list[AuditRow], bool]:
-        """Of `rows` those that begin within `most` characters of their objects, and whether there is more."""
-        found = await self._found(limit + 1, before, about, since, visible)
+    async def page_within(self, most: int, limit: int, search: AuditSearch) -> tuple[list[AuditRow], bool]:
+        """The newest rows searched for first, those that begin within `most` characters of their objects, and whether
+        there is more."""
+        found = await self._found(search, limit + 1)
         sizes = [size(row["before"], row["after"]) for row in found]
         kept = found[: min(limit, beginning_within(sizes, most))]
         large = size(*(text for row in kept for text in (row["before"], row["after"]))) > LARGE
-        return await aside(large, lambda: list(map(_audit_row, kept))), len(found) > len(kept)
+        return await aside(large, lambda: list(map(audit_row, kept))), len(found) > len(kept)
 
-    async def _found(
-        self,
-        limit: int,
-        before: int | None,
-        about: Mapping[str, str] | None,
-        since: float,
-        visible: VisibleKinds | None,
-    ) -> Sequence[RowMapping]:
-        query = select(audit).order_by(audit.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(audit.c.id < before)
-        for column, value in (about or {}).items():
-            query = query.where(audit.c[column] == value)
-        if visible is not None:
-            query = query.where(rows_visible(audit.c.kind, audit.c.name, visible.kinds, others=visible.others))
+    async def _found(self, search: AuditSearch, limit: int) -> Sequence[RowMapping]:
         async with self._session.read() as connection:
-            if since:
-                # By id, the order of the scan: a condition on `at` reads and discards every older row.
-                # Of some, as a few may have a time that is wrong.
-                oldest = (
-                    select(audit.c.id).where(audit.c.at >= since).order_by(audit.c.at, audit.c.id).limit(MOST_WRONG)
-                )
-                found = list((await connection.execute(oldest)).scalars())
-                if not found:
-                    return ()
-                query = query.where(audit.c.id >= min(found))
+            conditions = await search.conditions(connection)
+            if conditions is None:
+                return ()
+            query = select(audit).where(*conditions).order_by(audit.c.id.desc()).limit(limit)
             return (await connection.execute(query)).mappings().all()
 
     async def prune(self, now: float, keep_rows: int, keep_seconds: float) -> int:
@@ -274,7 +237,7 @@ async def stamp(connection: AsyncConnection, generation: int) -> float | None:
     return at if isinstance(at, float) else None
 
 
-def _audit_row(row: RowMapping) -> AuditRow:
+def audit_row(row: Mapping[Any, Any]) -> AuditRow:
     """A row; of a damaged one what can be read, `unreadable` in the place of an object that is none, and 0 in that of
     a number."""
     generation, at = row["generation"], row["at"]
