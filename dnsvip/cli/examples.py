@@ -72,6 +72,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "nodes": (
         "nodes list --role dispatch --silent",
         "nodes show dns-1",
+        "nodes drain dns-1",
+        "nodes undrain dns-1",
         "nodes discovery node.toml --address 192.0.2.53",
     ),
     "backup": ("backup site.backup --config node.toml",),

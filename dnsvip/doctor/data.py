@@ -210,13 +210,15 @@ def judge_secondaries(site: Site, states: Mapping[str, RefreshState], now: float
         )
 
 
-def judge_nodes(site: Site, nodes: Iterable[NodeReport], generation: int, now: float) -> Iterator[Finding]:
+def judge_nodes(
+    site: Site, nodes: Iterable[NodeReport], generation: int, now: float, drained: Mapping[str, float] | None = None
+) -> Iterator[Finding]:
     """Whether the nodes report, are up to date, and do all that the site needs."""
     reports = tuple(nodes)
     if not reports:
         yield unknown(NODES, "no node reports", "nothing, before the first one has been started")
         return
-    for trouble in troubles(site, reports, generation, now):
+    for trouble in troubles(site, reports, generation, now, drained):
         since = f" ({now - trouble.since:.0f} s ago)" if trouble.since else ""
         yield warning(NODES, f"{trouble.text.removesuffix('.')}{since}", _MENDS[trouble.kind])
 
@@ -224,6 +226,7 @@ def judge_nodes(site: Site, nodes: Iterable[NodeReport], generation: int, now: f
 _MENDS = {
     TroubleKind.IDLE: "start one: systemctl start dnsvip-dispatch, or dnsvip-serve, where it should run",
     TroubleKind.GONE: "start it again, or dnsvip nodes forget NAME",
+    TroubleKind.DRAINED: "dnsvip nodes undrain NAME once it may have traffic again",
     TroubleKind.BEHIND: "check its log if it does not catch up within seconds",
 }
 

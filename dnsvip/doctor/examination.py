@@ -50,7 +50,7 @@ async def examine_all(part: Part) -> AsyncIterator[Finding]:
     if examined and examined.key_fits:
         for finding in (
             *data.judge_epochs(examined.rings, examined.nodes, now, examined.site.clusters if examined.site else {}),
-            *data.judge_nodes(examined.site or Site(), examined.nodes, examined.generation, now),
+            *data.judge_nodes(examined.site or Site(), examined.nodes, examined.generation, now, examined.drained),
             *data.judge_reports(examined.nodes, now),
             *data.judge_secondaries(examined.site or Site(), examined.refreshes, now),
             *data.judge_unreadable(examined.unreadable),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from asyncio import Event
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.node.give_way import GiveWay
 from dnsvip.node.health_endpoints import observed_dispatch, observing
-from dnsvip.node.lifecycle import following, run_until_one_ends, stop_on_signal
+from dnsvip.node.lifecycle import Stopping, following, run_until_one_ends
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import GcFreezer, shorten_gil_interval
 from dnsvip.node.sampled_logs import flow_log
@@ -26,6 +26,7 @@ from dnsvip.node.usage_report import UsageReport
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DispatchSettings
+from dnsvip.site.readiness import Code, Reason, cluster_reasons
 from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.log import configure
 
@@ -56,7 +57,7 @@ def make_runner(
 
 
 async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool) -> None:
-    node, stopped = live.node, stop_on_signal()
+    node, stopping = live.node, Stopping()
     async with following(node, ["dispatch"]) as follower:
         runner, health = make_runner(settings, follower.snapshot, keep=keep, state_dir=node.state_dir), Health()
         await runner.start()
@@ -69,14 +70,26 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
             return {**with_health(runner.status(), health), "flow_log": dict(flows())}
 
         try:
-            observed = observed_dispatch(live, follower, status)
+            missing = partial(_missing, runner, health, follower)
+            observed = observed_dispatch(live, follower, status, missing, stopping.asked.is_set)
             listen, give_way = node.metrics.dispatch_listen, GiveWay(runner.poll)
             async with observing(listen, live, observed, "metrics.dispatch_listen", give_way=give_way):
                 with flow_log(live, runner) as flows:
-                    await _run(live, follower, runner, health, status, stopped)
+                    await _run(live, follower, runner, health, status, stopping)
         finally:
             await health.stop()
             await runner.stop()
+
+
+def _missing(runner: DataPlane, health: Health, follower: SnapshotFollower, cluster: str | None) -> tuple[Reason, ...]:
+    """What this dispatcher lacks to forward the packets of a cluster, or of any."""
+    fault = runner.fault()
+    detached = (Reason(Code.DETACHED, fault),) if fault else ()
+    if cluster is None:
+        return detached
+    unreachable = runner.unreachable
+    usable = lambda pools: {one for one in health.usable(pools) if one.packed not in unreachable}  # noqa: E731
+    return (*detached, *cluster_reasons(cluster, follower.snapshot.site, usable))
 
 
 def _report(runner: DataPlane, health: Health) -> dict[str, Any]:
@@ -85,7 +98,7 @@ def _report(runner: DataPlane, health: Health) -> dict[str, Any]:
 
 
 async def _run(
-    live: LiveConfig, follower: SnapshotFollower, runner: DataPlane, health: Health, status: Status, stopped: Event
+    live: LiveConfig, follower: SnapshotFollower, runner: DataPlane, health: Health, status: Status, stopping: Stopping
 ) -> None:
     freezer, notifier = GcFreezer(), Notifier(os.environ)
 
@@ -110,10 +123,9 @@ async def _run(
                 health.run(runner.update),
                 UsageReport(runner, follower).run(),
                 notifier.keep_alive(),
-                stopped.wait(),
+                stopping.over(notifier, lambda: live.node.grace_seconds),
             )
         )
-        notifier.stopping()
         log.info("stopping", packets=runner.status()["packets"])
     finally:
         control.stop()

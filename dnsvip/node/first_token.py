@@ -41,12 +41,13 @@ async def try_first_token(follower: SnapshotFollower, file: Path | None) -> bool
     return True
 
 
-async def retry_first_token(follower: SnapshotFollower, file: Path | None, stopped: asyncio.Event) -> None:
-    """Create the first token once the database is back, then wait for `stopped`."""
-    while not stopped.is_set() and not await try_first_token(follower, file):
+async def retry_first_token(follower: SnapshotFollower, file: Path | None) -> None:
+    """Create the first token once the database is back, then wait until cancelled."""
+    for_ever = asyncio.Event()
+    while not await try_first_token(follower, file):
         with suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), RETRY_SECONDS)
-    await stopped.wait()
+            await asyncio.wait_for(for_ever.wait(), RETRY_SECONDS)
+    await for_ever.wait()
 
 
 async def make_first_token(store: Store, file: Path | None) -> None:

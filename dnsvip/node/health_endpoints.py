@@ -20,8 +20,9 @@ from dnsvip.node.http_paths import bound_paths
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
 from dnsvip.site.epochs import NodeReport
+from dnsvip.site.readiness import DISPATCH, DNS, Asked, Readiness, Reason, reasons
 from dnsvip.store.following.follower import SnapshotFollower
-from dnsvip.telemetry.endpoints import Observed, Readiness, in_thread, make_observed_app, problems
+from dnsvip.telemetry.endpoints import Observed, in_thread, make_observed_app
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.exposition import collected
 from dnsvip.telemetry.metrics.node import Known
@@ -45,11 +46,12 @@ def observed_serve(
     live: LiveConfig,
     follower: SnapshotFollower,
     counters: Callable[[], Mapping[str, Mapping[str, int]]],
-    serving: Callable[[], tuple[str, ...]],
+    missing: Callable[[], tuple[Reason, ...]],
+    stopping: Callable[[], bool],
     workers: Callable[[], Iterable[int]],
     extra: Callable[[], Iterable[Metric]] = tuple,
 ) -> Observed:
-    """A process that answers DNS. `serving` names what is missing to do so, `workers` gives its workers' PIDs."""
+    """A process that answers DNS. `missing` names what it lacks to do so, `workers` gives its workers' PIDs."""
 
     async def families() -> list[Metric]:
         known = await _known("serve", follower)
@@ -61,17 +63,23 @@ def observed_serve(
             api=extra,
         )
 
-    return Observed(families, lambda: problems(_readiness(live, follower, serving()), time.time()))
+    def why_not(asked: Asked) -> list[Reason]:
+        return reasons(_readiness(DNS, live, follower, missing(), stopping=stopping()), asked, time.time())
+
+    return Observed(families, why_not)
 
 
 def observed_dispatch(
     live: LiveConfig,
     follower: SnapshotFollower,
     status: Callable[[], Mapping[str, Any]],
+    missing: Callable[[str | None], tuple[Reason, ...]],
+    stopping: Callable[[], bool],
     extra: Callable[[], Iterable[Metric]] = tuple,
 ) -> Observed:
-    """A dispatcher whose runner has started. Its figures are read at once, and what is made of them, which takes longer
-    the larger the site is, is made in a thread beside its packets."""
+    """A dispatcher whose runner has started. `missing` names what it lacks to forward the packets of a cluster, or of
+    any. Its figures are read at once, and what is made of them, which takes longer the larger the site is, is made in a
+    thread beside its packets."""
 
     async def families() -> list[Metric]:
         known = await _known("dispatch", follower)
@@ -86,7 +94,11 @@ def observed_dispatch(
             )
         )
 
-    return Observed(families, lambda: problems(_readiness(live, follower, ()), time.time()))
+    def why_not(asked: Asked) -> list[Reason]:
+        state = _readiness(DISPATCH, live, follower, missing(asked.cluster), stopping=stopping())
+        return reasons(state, asked, time.time())
+
+    return Observed(families, why_not)
 
 
 def observing(
@@ -147,8 +159,11 @@ def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-def _readiness(live: LiveConfig, follower: SnapshotFollower, serving: tuple[str, ...]) -> Readiness:
-    return Readiness(serving, follower.heard_at, live.node.metrics.stale_seconds)
+def _readiness(
+    role: str, live: LiveConfig, follower: SnapshotFollower, missing: tuple[Reason, ...], *, stopping: bool
+) -> Readiness:
+    drained_at, stale_seconds = follower.snapshot.drained.get(follower.name), live.node.metrics.stale_seconds
+    return Readiness(role, missing, follower.heard_at, stale_seconds, drained_at, stopping)
 
 
 async def _known(role: str, follower: SnapshotFollower) -> Known:

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import structlog
 
 from dnsvip.node.large_zones import Comparing
+from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.store.following.follower import SnapshotFollower
+
+log = structlog.get_logger(__name__)
+
+
+class Stopping:
+    """The end of a process in two steps: `asked` by SIGTERM or SIGINT, and over `grace_seconds` later, or at once by
+    the next signal. In between it works as before, and says that it should get no more traffic."""
+
+    def __init__(self) -> None:
+        self.asked, self._at_once = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        (self._at_once if self.asked.is_set() else self.asked).set()
+
+    async def over(self, notifier: Notifier, grace_seconds: Callable[[], float]) -> None:
+        """Return when the process is to stop; the service manager is told when that begins."""
+        await self.asked.wait()
+        notifier.stopping()
+        if seconds := grace_seconds():
+            log.info("stopping, without new traffic first", seconds=seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._at_once.wait(), seconds)
 
 
 def stop_on_signal() -> asyncio.Event:

@@ -28,6 +28,7 @@ LIVE = frozenset(
         "dns.tcp",
         "metrics.allow",
         "metrics.stale_seconds",
+        "grace_seconds",
     }
 )
 """Keys and tables of the node file that a reload applies; all others need a restart."""

@@ -31,12 +31,13 @@ from dnsvip.node.dns_service import answering
 from dnsvip.node.first_token import retry_first_token, try_first_token
 from dnsvip.node.give_way import GiveWay, never
 from dnsvip.node.health_endpoints import host_port, observed_serve, observing
-from dnsvip.node.lifecycle import following, run_until_one_ends, stop_on_signal
+from dnsvip.node.lifecycle import Stopping, following, run_until_one_ends
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.readiness import Code, Reason
 from dnsvip.store import Store
 from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.endpoints import ApiCounts, Observed
@@ -64,18 +65,18 @@ def serve(node_file: Path, token_file: Path | None) -> None:
 
 
 async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> None:
-    stopped, live, notifier = stop_on_signal(), LiveConfig(node_file, node), Notifier(os.environ)
+    stopping, live, notifier = Stopping(), LiveConfig(node_file, node), Notifier(os.environ)
     shares = divide(node)
     async with AsyncExitStack() as stack:
         follower = await stack.enter_async_context(following(node, ["dns", "admin"] if node.admin else ["dns"]))
         dns: DnsServer | Workers = await stack.enter_async_context(
             _workers(live, node_file) if node.dns.workers > 1 else answering(live, follower, shares.dns)
         )
-        work: list[Awaitable[object]] = [follower.run(), stopped.wait()]
+        work: list[Awaitable[object]] = [follower.run(), stopping.over(notifier, lambda: live.node.grace_seconds)]
         endpoints: dict[str, Any] = {"dns": [f"{_url(e)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
         give_way = GiveWay(dns.answer_datagrams) if isinstance(dns, DnsServer) else never
-        observed = _observed(live, follower, dns, counts)
+        observed = _observed(live, follower, dns, counts, stopping.asked.is_set)
         await stack.enter_async_context(
             observing(node.metrics.listen, live, observed, "metrics.listen", shares.metrics, give_way)
         )
@@ -83,14 +84,13 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
             app = make_app(_node(node, follower, dns), observed, counts, node.admin)
             endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin, shares.api, give_way))
             if not await try_first_token(follower, token_file):
-                work.append(retry_first_token(follower, token_file, stopped))
+                work.append(retry_first_token(follower, token_file))
         log.info("ready", **endpoints, generation=follower.snapshot.generation, node=follower.name)
         status = f"answering on {', '.join(endpoints['dns'])}"
         reload_on_hangup(live, notifier, status)
         notifier.ready(status)
         await run_until_one_ends([*work, notifier.keep_alive()])
         log.info("stopping")
-        notifier.stopping()
 
 
 @asynccontextmanager
@@ -105,15 +105,22 @@ async def _workers(live: LiveConfig, node_file: Path) -> AsyncIterator[Workers]:
         await workers.stop()
 
 
-def _observed(live: LiveConfig, follower: SnapshotFollower, dns: DnsServer | Workers, counts: ApiCounts) -> Observed:
+def _observed(
+    live: LiveConfig,
+    follower: SnapshotFollower,
+    dns: DnsServer | Workers,
+    counts: ApiCounts,
+    stopping: Callable[[], bool],
+) -> Observed:
     node = live.node
     pids: Callable[[], list[int]] = (lambda: dns.pids) if isinstance(dns, Workers) else list
 
-    def serving() -> tuple[str, ...]:
-        missing = node.dns.workers - len(pids()) if isinstance(dns, Workers) else int(not dns.endpoints)
-        return (f"{missing} of {node.dns.workers} DNS workers do not run",) if missing else ()
+    def missing() -> tuple[Reason, ...]:
+        count = node.dns.workers - len(pids()) if isinstance(dns, Workers) else int(not dns.endpoints)
+        text = f"{count} of {node.dns.workers} DNS workers do not run"
+        return (Reason(Code.WORKERS, text),) if count else ()
 
-    return observed_serve(live, follower, dns.counters, serving, pids, counts.families)
+    return observed_serve(live, follower, dns.counters, missing, stopping, pids, counts.families)
 
 
 def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers) -> Node:

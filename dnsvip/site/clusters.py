@@ -31,6 +31,16 @@ DefaultTier = Annotated[
         refers="tier",
     ),
 ]
+MinServers = Annotated[
+    int,
+    Field(strict=True, ge=0, le=4096),
+    About(
+        "Min servers",
+        "Healthy servers of its pools, counted once each, below which a dispatcher is not ready for the cluster and "
+        "withdraws its route; with 0 it never does so for want of servers.",
+        unit="servers",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,7 @@ class Cluster:
         ),
     ] = False
     select: Select = ()
+    min_servers: MinServers = 1
     claims: Claims = ()
     label: Annotated[
         Label | None, About("Flow label", "Claims in the IPv6 flow label; without it labels are not looked at.")
@@ -209,6 +220,7 @@ class ClassCluster:
         ),
     ] = False
     select: Select = ()
+    min_servers: MinServers = 1
 
     @property
     def table(self) -> ClassTable:

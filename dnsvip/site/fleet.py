@@ -25,11 +25,12 @@ class Severity(StrEnum):
 
 
 class TroubleKind(StrEnum):
-    """What is wrong: work that no node does, a node that is gone, one that is behind."""
+    """What is wrong: work that no node does, a node that is gone, one that is behind, one that gets no traffic."""
 
     IDLE = "idle"
     GONE = "gone"
     BEHIND = "behind"
+    DRAINED = "drained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,13 @@ class Trouble:
     node: str | None = None
 
 
-def troubles(site: Site, reports: Iterable[NodeReport], generation: int, now: float) -> tuple[Trouble, ...]:
-    """All that is wrong, the worst first. `generation` is the database's."""
-    nodes = by_node(reports)
-    return (*_idle_roles(site, nodes, now), *_gone(nodes, now), *_behind(nodes, generation, now))
+def troubles(
+    site: Site, reports: Iterable[NodeReport], generation: int, now: float, drained: Mapping[str, float] | None = None
+) -> tuple[Trouble, ...]:
+    """All that is wrong, the worst first. `generation` is the database's; `drained` are `Snapshot.drained`."""
+    nodes, drained = by_node(reports), drained or {}
+    idle = (*_idle_roles(site, nodes, now), *_all_drained(nodes, drained, now))
+    return (*idle, *_gone(nodes, now), *_behind(nodes, generation, now), *_drained(drained))
 
 
 def by_node(reports: Iterable[NodeReport]) -> dict[tuple[str, str], list[NodeReport]]:
@@ -73,6 +77,28 @@ def _idle_roles(site: Site, nodes: Mapping[tuple[str, str], list[NodeReport]], n
             yield Trouble(TroubleKind.IDLE, Severity.CRITICAL, _IDLE[role], since)
 
 
+def _all_drained(
+    nodes: Mapping[tuple[str, str], list[NodeReport]], drained: Mapping[str, float], now: float
+) -> Iterator[Trouble]:
+    """The work that live nodes do, all of them drained."""
+    for role, text in _ALL_DRAINED.items():
+        working = [
+            name
+            for (name, roles), reports in nodes.items()
+            if role in roles.split("+") and any(report.is_live(now) for report in reports)
+        ]
+        if working and all(name in drained for name in working):
+            yield Trouble(TroubleKind.DRAINED, Severity.CRITICAL, text, max(drained[name] for name in working))
+
+
+def _drained(drained: Mapping[str, float]) -> Iterator[Trouble]:
+    """The nodes that an operator gives no traffic."""
+    for name, since in sorted(drained.items()):
+        yield Trouble(
+            TroubleKind.DRAINED, Severity.WARNING, f"Node {name} is drained: it gets no traffic.", since, name
+        )
+
+
 def _gone(nodes: Mapping[tuple[str, str], list[NodeReport]], now: float) -> Iterator[Trouble]:
     """The nodes of which no process lives any more."""
     for (name, roles), reports in nodes.items():
@@ -92,6 +118,11 @@ def _behind(nodes: Mapping[tuple[str, str], list[NodeReport]], generation: int, 
             text = f"Node {name} ({roles.replace('+', ', ')}) is {generations} behind."
             yield Trouble(TroubleKind.BEHIND, Severity.WARNING, text, None, name)
 
+
+_ALL_DRAINED = {
+    DISPATCH: "Every dispatcher is drained: nobody announces the clusters' addresses.",
+    DNS: "Every DNS server is drained: nobody announces their addresses.",
+}
 
 _IDLE = {
     DISPATCH: "No dispatcher reports: packets to the clusters' addresses reach no server.",

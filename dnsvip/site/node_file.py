@@ -190,6 +190,15 @@ class NodeConfig:
         tuple[str, ...],
         About("Key command", "Program and arguments that print the key-encryption key, instead of `key_file`."),
     ] = ()
+    grace_seconds: Annotated[
+        float,
+        Field(ge=0, le=3600, allow_inf_nan=False),
+        About(
+            "Grace",
+            "Time for which a process works on after SIGTERM, when it already says that it is not ready.",
+            unit="s",
+        ),
+    ] = 0.0
 
 
 def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:

@@ -275,7 +275,7 @@ ROLES: Mapping[str, tuple[Scope, ...]] = {
     "operator": (
         Scope((READ,), (ALL,)),
         Scope((WRITE, DELETE), ("client", "tier", "pool", "service", "zone", "dns_group")),
-        Scope((WRITE,), ("enrolment", "session")),
+        Scope((WRITE,), ("enrolment", "session", "node")),
         Scope((ROTATE,), ("key", "cookies")),
     ),
     "viewer": (Scope((READ,), _VISIBLE),),

@@ -41,7 +41,8 @@ class Snapshot:
     `deleted` are the ids of deleted clients whose addresses are refused, with the generation that deleted each; `ended`
     are those of them whose known flows end as well. `zone_keys` are by name of zone, in the order of their numbers.
     `journals` are by name of zone, oldest change first; a snapshot from a node's disk has none. `client_ca` are the
-    certificates of the site's own authorities of client certificates, as PEM, the newest first.
+    certificates of the site's own authorities of client certificates, as PEM, the newest first. `drained` are the nodes
+    that an operator gives no traffic, by name, and since when (unix seconds).
     """
 
     generation: int = 0
@@ -55,3 +56,4 @@ class Snapshot:
     zone_keys: Mapping[str, tuple[ZoneKey, ...]] = field(default_factory=dict)
     journals: Mapping[str, tuple[ZoneChange, ...]] = field(default_factory=dict, repr=False)
     client_ca: tuple[str, ...] = field(default=(), repr=False)
+    drained: Mapping[str, float] = field(default_factory=dict)

@@ -40,6 +40,7 @@ from dnsvip.store.database.tables import (
     cookie_secret,
     deleted_client,
     dns_token_use,
+    drained_node,
     epoch,
     key_slot,
     node,
@@ -58,7 +59,7 @@ FORMAT, VERSION = "dnsvip backup", 1
 
 PARTS: tuple[Table, ...] = (
     *KINDS.values(), client_match, deleted_client, epoch, key_slot, client_master, cookie_secret, zone_key, token,
-    client_authority,
+    client_authority, drained_node,
     audit,
 )  # fmt: skip
 """The tables of a backup, parents first; `state` is in the header."""

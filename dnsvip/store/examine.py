@@ -22,6 +22,7 @@ from dnsvip.store.access.tokens import broken_tokens
 from dnsvip.store.database.database import Database, current_generation
 from dnsvip.store.database.schema import is_usable, version_of
 from dnsvip.store.database.tables import SCHEMA, state
+from dnsvip.store.drains import load_drained
 from dnsvip.store.keys.cookies import load_cookie_secrets
 from dnsvip.store.keys.epochs import BrokenKey, load_epochs, load_masters
 from dnsvip.store.keys.slots import broken_slots
@@ -58,6 +59,7 @@ class Examined:
     site: Site | None = None
     unreadable: tuple[Unreadable, ...] = ()
     refreshes: Mapping[str, RefreshState] = field(default_factory=dict)
+    drained: Mapping[str, float] = field(default_factory=dict)
 
 
 async def examine(url: str, kek: KeyEncryptionKey | None) -> Examined:
@@ -90,6 +92,7 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
     broken: list[Unreadable] = []
     keys: list[BrokenKey] = []
     problems: list[Problem] = []
+    drained: Mapping[str, float] = {}
     if kek is not None and fits:
         site = await load_site(connection, kek, [kind for kind in KINDS if kind not in MANY], broken)
         rings = await load_epochs(connection, kek, None, keys)
@@ -97,10 +100,11 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
         problems = [key.problem for key in keys] + await broken_slots(connection)
         await load_cookie_secrets(connection, kek, problems)
         problems += [*await broken_tokens(connection), *await broken_floor(connection)]
+        drained = await load_drained(connection, problems)
     unreadable = (*broken, *(_unreadable(problem) for problem in problems))
     return Examined(
         database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable,
-        await load_refreshes(connection),
+        await load_refreshes(connection), drained,
     )  # fmt: skip
 
 

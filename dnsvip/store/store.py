@@ -24,6 +24,7 @@ from dnsvip.store.database.session import Identity, Session
 from dnsvip.store.database.warrant import Warrant
 from dnsvip.store.database.watch import watch
 from dnsvip.store.dns_token_uses import DnsTokenUses
+from dnsvip.store.drains import Drains
 from dnsvip.store.keys.client_authority import ClientAuthorities
 from dnsvip.store.keys.cookies import make_missing_cookie_secrets
 from dnsvip.store.keys.keys import Keys
@@ -63,6 +64,7 @@ class Store:
         self.audit = Audit(session)
         self.audit_changes = AuditChanges(session)
         self.nodes = Nodes(session)
+        self.drains = Drains(session)
         self.usage = ClientUsage(session)
         self.dns_token_uses = DnsTokenUses(session)
         self.client_authorities = ClientAuthorities(session)

@@ -17,9 +17,11 @@ from typing import TypeAlias, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from multidict import MultiMapping
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
 
+from dnsvip.site.readiness import DISPATCH, DNS, ROLES, Asked, Reason
 from dnsvip.telemetry.metrics.exposition import render
 
 DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
@@ -27,35 +29,13 @@ DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
-STALE_SECONDS = 3600.0
-"""How long a process stays ready without its database: it keeps serving, but may miss a revocation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What readiness depends on. `serving` names what is missing to take traffic, empty where nothing is; `heard_at`
-    is when the database last answered, or when the process started, unix seconds. `stale_seconds` 0: never stale."""
-
-    serving: tuple[str, ...]
-    heard_at: float
-    stale_seconds: float = STALE_SECONDS
-
-
-def problems(state: Readiness, now: float) -> list[str]:
-    """Why the process is not ready, one sentence each; empty where it is. `now` in unix seconds."""
-    reasons = list(state.serving)
-    silent = now - state.heard_at
-    if state.stale_seconds and silent > state.stale_seconds:
-        reasons.append(f"the database has not answered for {silent:.0f} s (allowed: {state.stale_seconds:.0f} s)")
-    return reasons
-
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The observed process: its metrics now, and why it is not ready (empty where it is)."""
+    """The observed process: its metrics now, and why it should get no traffic (empty where it should)."""
 
     families: Callable[[], Awaitable[Iterable[Metric]]]
-    problems: Callable[[], list[str]]
+    reasons: Callable[[Asked], list[Reason]]
 
 
 OBSERVED = web.AppKey("observed", Observed)
@@ -88,9 +68,31 @@ async def get_health(_: web.Request) -> web.Response:
 
 
 async def get_ready(request: web.Request) -> web.Response:
-    """200 where the process can take traffic, else 503; the reasons as JSON."""
-    reasons = request.app[OBSERVED].problems()
-    return web.json_response({"ready": not reasons, "problems": reasons}, status=503 if reasons else 200)
+    """200 where the process should get traffic, else 503; the reasons as JSON. `role` and `cluster` ask about one role
+    and, of a dispatcher, one cluster; 400 for anything else that is asked."""
+    try:
+        asked = _asked(request.query)
+    except ValueError as error:
+        return web.json_response({"ready": False, "problems": [str(error)], "reasons": []}, status=400)
+    reasons = request.app[OBSERVED].reasons(asked)
+    answer = {
+        "ready": not reasons,
+        "problems": [reason.message for reason in reasons],
+        "reasons": [{"code": reason.code.value, "message": reason.message} for reason in reasons],
+    }
+    return web.json_response(answer, status=503 if reasons else 200)
+
+
+def _asked(query: MultiMapping[str]) -> Asked:
+    """What a query asks about; raises ValueError."""
+    if unknown := sorted(set(query) - {"role", "cluster"}):
+        raise ValueError(f"{unknown[0][:64]!r} cannot be asked; role and cluster can")
+    role, cluster = query.get("role"), query.get("cluster")
+    if role is not None and role not in ROLES:
+        raise ValueError(f"role must be {' or '.join(ROLES)}")
+    if cluster is not None and role == DNS:
+        raise ValueError("a cluster is asked of role=dispatch")
+    return Asked(DISPATCH if cluster is not None else role, cluster)
 
 
 def make_observed_app(

@@ -73,6 +73,7 @@ async def _fill(folder: Path) -> None:
     await store.nodes.report(SnapshotFollower(node, ["dns"])._own_report())
     await store.client_authorities.create("me", time.time())
     await store.console_sessions.open(StoredSession("0" * 64, "1" * 64, False, time.time() + 9, time.time()))
+    await store.drains.drain("n", "me", time.time())
     await store.usage.add("n", {1001: (1, 2, 3, 4)}, time.time())
     await store.close()
     with sqlite3.connect(folder / "test.db") as connection:

@@ -101,6 +101,8 @@ RIGHTS: Mapping[str, Right] = {
     "GET nodes": ("read", "node"),
     "GET nodes/{name}": ("read", "node"),
     "DELETE nodes/{name}": ("delete", "node"),
+    "POST nodes/{name}/drain": ("write", "node"),
+    "POST nodes/{name}/undrain": ("write", "node"),
     "GET health": ("read", "node"),
     "GET status": ("read", "status"),
     "GET servers": ANYBODY,

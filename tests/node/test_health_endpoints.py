@@ -104,18 +104,18 @@ def test_beside_the_api_a_token_is_needed(watched: Watched) -> None:
 
 def test_not_ready_without_a_worker(watched: Watched) -> None:
     """A node with a missing worker reports not ready, and ready again once the worker is replaced."""
-    assert json.loads(watched.get("/readyz")[1]) == {"ready": True, "problems": []}
+    assert json.loads(watched.get("/readyz")[1]) == {"ready": True, "problems": [], "reasons": []}
     first, _ = workers_of(watched.node)
     os.kill(first, signal.SIGKILL)
-    found: list[str] = []
+    found: list[dict[str, str]] = []
 
     def missed() -> bool:
         status, text = watched.get("/readyz")
-        found.extend(json.loads(text)["problems"])
+        found.extend(json.loads(text)["reasons"])
         return status == 503
 
     within(5, missed)
-    assert found[0] == "1 of 2 DNS workers do not run"
+    assert found[0] == {"code": "workers", "message": "1 of 2 DNS workers do not run"}
     within(15, lambda: watched.get("/readyz")[0] == 200)
 
 

@@ -55,6 +55,19 @@ def test_who_is_behind() -> None:
     assert gone.kind is TroubleKind.GONE
 
 
+def test_who_is_drained() -> None:
+    """A drained node is named, also one that no longer reports; it is critical where no live node of a role is left."""
+    reports = (report("one", "dns"), report("two", "dispatch"), report("three", "dispatch", seen=999.0))
+    found = [(each.severity, each.text, each.since) for each in troubles(SITE, reports, 9, NOW, {"two": 5.0, "x": 6.0})]
+    assert found == [
+        (Severity.WARNING, "Node two is drained: it gets no traffic.", 5.0),
+        (Severity.WARNING, "Node x is drained: it gets no traffic.", 6.0),
+    ]
+    first = troubles(SITE, reports, 9, NOW, {"two": 5.0, "three": 7.0})[0]
+    text = "Every dispatcher is drained: nobody announces the clusters' addresses."
+    assert (first.severity, first.text, first.since) == (Severity.CRITICAL, text, 7.0)
+
+
 def test_live_nodes_by_role() -> None:
     """Every role has a number, 0 for one that nobody has."""
     reports = (report("one", "dns", "admin"), report("two", "dns", seen=1.0), report("one", "dispatch", stopped=True))

@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 from dnsvip.dispatcher.reason import REASONS, zero_counts
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site.epochs import NodeReport
-from dnsvip.telemetry.endpoints import ApiCounts, Readiness, problems
+from dnsvip.telemetry.endpoints import ApiCounts
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.exposition import collected, gauge, render
 from tests.samples import make_snapshot
@@ -182,13 +182,6 @@ def test_text_forms() -> None:
     text, kind = render(dispatch.families(STATUS), "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert text.endswith(b"# EOF\n")
-
-
-def test_ready_or_why_not() -> None:
-    """A missing component or a database outage over the limit makes a process not ready; a limit of 0 never does."""
-    assert problems(Readiness((), 100.0, 60.0), 160.0) == []
-    assert problems(Readiness((), 100.0, 60.0), 161.0) == ["the database has not answered for 61 s (allowed: 60 s)"]
-    assert problems(Readiness(("x",), 100.0, 0.0), 1e9) == ["x"]
 
 
 def test_every_metric_is_documented() -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import demand_seen
+from dnsvip.admin.http.auth import CALLER, demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
 from dnsvip.admin.node import NODE
@@ -120,8 +120,15 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
             "steps": [_step(trial, idle) for trial in explanation.trials],
             "answer": _answer(explanation),
             "flows": flows,
+            "drained_nodes": await _drained(request),
         }
     )
+
+
+async def _drained(request: web.Request) -> list[str]:
+    """The nodes that get none of this traffic, where the caller may see nodes."""
+    seen = request[CALLER].rights.allow(Action.READ, "node")
+    return sorted(await request.app[NODE].store().drains.all()) if seen else []
 
 
 def _demand_seen(request: web.Request, qname: str, explanation: Explanation, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""/nodes: every process that reports to the database, its lag and state; removing silent ones."""
+"""/nodes: every process that reports to the database, its lag and state; draining nodes, removing silent ones."""
 
 from __future__ import annotations
 
@@ -65,6 +65,34 @@ async def forget(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def drain(request: web.Request) -> web.Response:
+    """Give a node no traffic: it is not ready any more, its routes are withdrawn, what runs goes on. It stays so after
+    a restart, until it is undrained."""
+    name, node = request.match_info["name"], request.app[NODE]
+    store = node.store()
+    if name not in await store.drains.all():
+        await _processes(request, name)
+    if await store.drains.drain(name, request[ACTOR], node.now()):
+        log.info("node drained", name=name, actor=request[ACTOR])
+    return await _drained(request, name)
+
+
+async def undrain(request: web.Request) -> web.Response:
+    """Give a drained node traffic again, as soon as it is ready."""
+    name, node = request.match_info["name"], request.app[NODE]
+    if await node.store().drains.undrain(name, request[ACTOR], node.now()):
+        log.info("node undrained", name=name, actor=request[ACTOR])
+    else:
+        await _processes(request, name)
+    return await _drained(request, name)
+
+
+async def _drained(request: web.Request, name: str) -> web.Response:
+    """Whether a node is drained, and since when, in unix seconds."""
+    since = (await request.app[NODE].store().drains.all()).get(name)
+    return bodies.answer({"name": name, "drained_at": since})
+
+
 def _seen(request: web.Request) -> Narrowed:
     return narrowed(request[CALLER].rights, "node")
 
@@ -93,14 +121,21 @@ def _as_seen(row: JsonObject, seen: Narrowed) -> JsonObject:
 async def fleet(node: Node) -> Fleet:
     """The site's processes with all that they tell, for `as_seen`, and what is wrong with them."""
     store, now = node.store(), node.now()
-    reports, generation = await store.nodes.all(), await store.generation()
+    reports, generation, drained = await store.nodes.all(), await store.generation(), await store.drains.all()
     since = await store.nodes.lagging_since({report.generation for report in reports})
-    processes = [_row_or_named(report, generation, since.get(report.generation), now) for report in reports]
+    processes = [
+        {
+            **_row_or_named(report, generation, since.get(report.generation), now),
+            "drained_at": drained.get(report.name),
+        }
+        for report in reports
+    ]
     site = node.snapshot().site
     try:
-        wrong = troubles(site, reports, generation, now)
+        wrong = troubles(site, reports, generation, now, drained)
     except Exception:  # noqa: BLE001 - as below
-        wrong = troubles(site, [report for report in reports if _can_be_judged(site, report, now)], generation, now)
+        some = [report for report in reports if _can_be_judged(site, report, now)]
+        wrong = troubles(site, some, generation, now, drained)
     return Fleet(generation, processes, [asdict(trouble) for trouble in wrong])
 
 
@@ -163,4 +198,6 @@ ROUTES = [
     Operation("GET", f"{ROOT}/nodes", list_all, "node", query=NodesQuery),
     Operation("GET", f"{ROOT}/nodes/{{name}}", get, "node"),
     Operation("DELETE", f"{ROOT}/nodes/{{name}}", forget, "node", status=204),
+    Operation("POST", f"{ROOT}/nodes/{{name}}/drain", drain, "node"),
+    Operation("POST", f"{ROOT}/nodes/{{name}}/undrain", undrain, "node"),
 ]

@@ -69,6 +69,8 @@ def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
         click.echo(f"  {record}")
     for flow in explained["flows"]:
         _flow(flow)
+    if explained.get("drained_nodes"):
+        click.secho(f"\ndrained, so without traffic: {', '.join(explained['drained_nodes'])}", fg="yellow")
 
 
 def _who(explained: JsonObject) -> None:

@@ -1,4 +1,4 @@
-"""`dnsvip nodes`: the processes of the site, how far each is, and removing those that are gone."""
+"""`dnsvip nodes`: the processes of the site, how far each is, draining nodes, and removing those that are gone."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ def _up(node: JsonObject) -> str:
     return "" if node["uptime_seconds"] is None else show.duration(node["uptime_seconds"])
 
 
+def _state(node: JsonObject) -> str:
+    state = "live" if node["live"] else "stopped" if node.get("stopped") else "silent"
+    return f"{state}, drained" if node.get("drained_at") is not None else state
+
+
 FOR_EVER = 0xFFFF_FFFF
 """Seconds of a router advertisement that does not end (RFC 9463 section 6.1)."""
 
 COLUMNS: show.Columns = {
     "NODE": lambda node: node["name"],
     "ROLES": lambda node: node["roles"],
-    "STATE": lambda node: "live" if node["live"] else "stopped" if node.get("stopped") else "silent",
+    "STATE": _state,
     "GENERATION": lambda node: node["generation"],
     "BEHIND": _behind,
     "HEARD": lambda node: f"{max(0.0, time.time() - node['seen_at']):.0f} s ago",
@@ -77,6 +82,27 @@ def forget(api: Api, name: str) -> None:
     """Remove a node that is gone from the list; by itself that takes an hour."""
     api.call("DELETE", "nodes", name)
     click.echo(f"node {name} forgotten")
+
+
+@nodes.command(epilog=EPILOG)
+@click.argument("name")
+@with_api
+def drain(api: Api, name: str) -> None:
+    """Give a node no traffic: its routes are withdrawn, what runs goes on.
+
+    It stays so after a restart, until `dnsvip nodes undrain`.
+    """
+    api.call("POST", "nodes", name, "drain")
+    click.echo(f"node {name} is drained")
+
+
+@nodes.command(epilog=EPILOG)
+@click.argument("name")
+@with_api
+def undrain(api: Api, name: str) -> None:
+    """Give a drained node traffic again, as soon as it is ready."""
+    api.call("POST", "nodes", name, "undrain")
+    click.echo(f"node {name} gets traffic as soon as it is ready")
 
 
 def _addresses(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:

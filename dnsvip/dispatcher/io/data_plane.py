@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from dnsvip.dispatcher.flows.usage import Used
@@ -28,6 +28,13 @@ class DataPlane(ObservedPlane, Protocol):
 
     async def stop(self) -> None:
         """Release what the process holds."""
+
+    @property
+    def unreachable(self) -> Collection[bytes]:
+        """The packed addresses of servers that no route leads to."""
+
+    def fault(self) -> str | None:
+        """Why no packet reaches it at all, in words; None where they do."""
 
     @property
     def problems(self) -> list[Problem]:

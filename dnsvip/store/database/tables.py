@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
-SCHEMA = "0017"
+SCHEMA = "0018"
 """The newest migration known to this code. A newer database is opened only if its `state.min_reader` allows it."""
 
 OLDEST = "0002"
@@ -284,6 +284,13 @@ node = Table(
     Column("taken_at", Float(53)),  # when the process applied the generation
     Column("keys", Text),  # JSON: ids of the keys it holds
     Column("detail", Text),  # JSON: further details it reports
+)
+
+drained_node = Table(  # nodes that an operator gives no traffic
+    "drained_node",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("since", Float(53), nullable=False),
 )
 
 client_usage = Table(  # what clients have used at each node

@@ -35,7 +35,7 @@ FILE = "snapshot.jsonl"
 STRIDE = 100
 """Rows between two calls of `rest`, about 2 ms of work."""
 
-EPOCH, MASTER, COOKIE, DELETED = "epoch", "client_master", "cookie_secret", "deleted_client"
+EPOCH, MASTER, COOKIE, DELETED, DRAINED = "epoch", "client_master", "cookie_secret", "deleted_client", "drained_node"
 
 
 def save(
@@ -108,6 +108,8 @@ def _rows(snapshot: Snapshot, kek: KeyEncryptionKey) -> Iterator[tuple[str, dict
         yield from ((ZONE_KEY, zone_key_row(name, key, kek)) for key in keys)
     for place, certificate in enumerate(snapshot.client_ca):
         yield AUTHORITY, {"place": place, "certificate": certificate}
+    for name, since in snapshot.drained.items():
+        yield DRAINED, {"name": name, "since": since}
     for number, generation in snapshot.deleted.items():
         yield DELETED, {"id": number, "generation": generation, "end_flows": number in snapshot.ended}
 
@@ -147,6 +149,7 @@ class _Content:
         self._unreadable: list[Problem] = []
         self._deleted: CowMap[int, int] = CowMap()
         self._ended: set[int] = set()
+        self._drained: dict[str, float] = {}
 
     def take(self, kind: str, row: Any) -> None:
         """Take one row."""
@@ -163,6 +166,8 @@ class _Content:
                 self._zone_keys[row.zone] = (*self._zone_keys.get(row.zone, ()), zone_key_from(row, self._kek))
             case "client_ca":
                 self._client_ca += (row.certificate,)
+            case "drained_node":
+                self._drained[row.name] = row.since
             case "deleted_client":
                 self._deleted.fill([(row.id, row.generation)])
                 if getattr(row, "end_flows", False):  # one of an earlier version lacks it
@@ -176,9 +181,8 @@ class _Content:
         keyrings, problems = _keyrings(site, self._epochs), tuple(self._unreadable)
         gone, ended = self._deleted, frozenset(self._ended)
         keys = self._masters, self._cookie_secrets
-        return Snapshot(
-            generation, site, keyrings, *keys, problems, gone, ended, self._zone_keys, client_ca=self._client_ca
-        )
+        first = generation, site, keyrings, *keys, problems, gone, ended, self._zone_keys
+        return Snapshot(*first, client_ca=self._client_ca, drained=self._drained)
 
     def _take_object(self, kind: str, row: Any) -> None:
         try:

@@ -26,6 +26,7 @@ from dnsvip.store.access.tokens import TOKEN_KIND, broken_tokens
 from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import BATCH, current_generation, in_batches
 from dnsvip.store.database.tables import KINDS, audit
+from dnsvip.store.drains import DRAINED, load_drained
 from dnsvip.store.keys.client_authority import AUTHORITY, load_client_ca
 from dnsvip.store.keys.cookies import COOKIE_KIND, load_cookie_secrets
 from dnsvip.store.keys.epochs import KEY_KIND, BrokenKey, load_epochs, load_masters
@@ -61,6 +62,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
     cookie_secrets = await load_cookie_secrets(connection, kek, unreadable)
     zone_keys = await load_zone_keys(connection, kek, unreadable)
     client_ca = await load_client_ca(connection, kek, unreadable)
+    drained = await load_drained(connection, unreadable)
     journals = await load_journals(connection)
     unreadable += [*await broken_tokens(connection), *await broken_floor(connection)]
     given_up = await deleted.load(connection)
@@ -76,6 +78,7 @@ async def load(connection: AsyncConnection, kek: KeyEncryptionKey) -> Snapshot:
         zone_keys=zone_keys,
         journals=journals,
         client_ca=client_ca,
+        drained=drained,
     )
     return await _with_keys(connection, kek, without_keys, Snapshot())
 
@@ -146,8 +149,9 @@ async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, ol
         read = await load_journals(connection, names)
         journals = {name: journal for name, journal in journals.items() if name not in names} | read
     client_ca = await _client_ca(connection, kek, old, touched, unreadable)
+    drained = await _drained(connection, old, touched, unreadable)
     keys = old.keyrings, old.masters, cookie_secrets
-    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys, journals, client_ca)
+    new = Snapshot(generation, site, *keys, tuple(unreadable), gone, ended, zone_keys, journals, client_ca, drained)
     if touched & {"cluster", KEY_KIND, SLOT_KIND}:
         return await _with_keys(connection, kek, new, old)
     return new
@@ -190,6 +194,16 @@ async def _client_ca(
         return old.client_ca
     unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{AUTHORITY}.")]
     return await load_client_ca(connection, kek, unreadable)
+
+
+async def _drained(
+    connection: AsyncConnection, old: Snapshot, touched: set[str], unreadable: list[Problem]
+) -> Mapping[str, float]:
+    """The drained nodes, read anew where any has changed."""
+    if DRAINED not in touched:
+        return old.drained
+    unreadable[:] = [problem for problem in unreadable if not problem.where.startswith(f"{DRAINED}.")]
+    return await load_drained(connection, unreadable)
 
 
 async def _patched_zone_keys(

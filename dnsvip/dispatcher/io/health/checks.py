@@ -96,6 +96,11 @@ class Health:
         self._applied = base, applied
         return applied
 
+    def usable(self, pools: Iterable[str]) -> set[Address]:
+        """The addresses of the servers of some pools that can take new flows: in service, and passing a check that has
+        been made."""
+        return {server.address for name in pools for server in self._usable(name)}
+
     async def run(self, act: Callable[[Snapshot], Awaitable[object]]) -> None:
         """Call `act` with the new snapshot whenever a check has changed it, until cancelled."""
         while True:
@@ -145,6 +150,18 @@ class Health:
         except Exception as error:  # noqa: BLE001 - as above
             self._blame(pool.name, error)
             return pool
+
+    def _usable(self, name: str) -> list[Server]:
+        pool = self._snapshot.site.pools.get(name)
+        if pool is None:
+            return []
+        try:
+            states = [(server, self._states.get(_key(pool, server))) for server in pool.servers]
+            now = [effective(server, state) for server, state in states if state is None or state.probes]
+            return [server for server in now if server.state is ServerState.UP and server.weight]
+        except Exception as error:  # noqa: BLE001 - as above
+            self._blame(pool.name, error)
+            return []
 
     def _wanted(self, snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
         for pool in snapshot.site.pools.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,8 @@ from dnsvip.site import Snapshot
 DEVICE = "dnsvip0"
 """The name of our TUN device."""
 TUN = "/dev/net/tun"
-_TUNSETIFF = 0x400454CA
-_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
+_TUNSETIFF, _SIOCGIFFLAGS = 0x400454CA, 0x8913
+_IFF_TUN, _IFF_NO_PI, _IFF_UP = 0x0001, 0x1000, 0x0001
 
 _ADVICE = {
     errno.ENOENT: f"{TUN} is missing: load the kernel's tun module (modprobe tun), "
@@ -45,6 +46,17 @@ def open_tun(name: str) -> int:
         os.close(fd)
         raise _explained(name, error) from error
     return fd
+
+
+def is_up(name: str) -> bool:
+    """Whether there is a network device of this name, and it is up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0))
+        except OSError:
+            return False
+    flags: int = struct.unpack_from("16xH", answer)[0]
+    return bool(flags & _IFF_UP)
 
 
 def check_forwarding(snapshot: Snapshot) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,7 +28,7 @@ from dnsvip.dispatcher.ending import concerns, walk
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.usage import Used, added, leaving
 from dnsvip.dispatcher.io.peers import PeerWatch
-from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, open_tun
+from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, is_up, open_tun
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths, relayed_socket
@@ -194,6 +194,15 @@ class Runner:
         usage = self.flows.usage
         used = usage.take()
         return added(used, usage.leave(await self.in_worker(lambda: leaving(used))), len(used))
+
+    @property
+    def unreachable(self) -> Collection[bytes]:
+        """See DataPlane.unreachable."""
+        return self._paths.unreachable
+
+    def fault(self) -> str | None:
+        """See DataPlane.fault."""
+        return None if is_up(DEVICE) else f"the TUN device {DEVICE} is gone or down"
 
     @property
     def problems(self) -> list[Problem]:

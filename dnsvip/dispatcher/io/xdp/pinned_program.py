@@ -27,6 +27,7 @@ from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.node_file import DispatchSettings
 from dnsvip.xdp import pinned
 from dnsvip.xdp.attachment import attach, attached_mode, forget_dead, keep, take_away
+from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.xdp.objects import Object, Program
@@ -85,6 +86,15 @@ class PinnedProgram:
         then stays attached."""
         self._carry_over()  # flows that came since it was loaded
         self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it is attached to an interface that is there; not where somebody has detached it."""
+        link = self._link
+        try:
+            return link is not None and link.interface != 0
+        except KernelRefused:
+            return False
 
     def discard(self) -> None:
         """Close, and before `attach` also remove the pins of this load; earlier pins stay."""

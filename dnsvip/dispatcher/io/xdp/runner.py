@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +95,15 @@ class XdpRunner:
         """The kernel's, which has counted what it handed up; see DataPlane.take_usage."""
         writer = self._offload.writer
         return await self._runner.in_worker(writer.take_usage) if writer else {}
+
+    @property
+    def unreachable(self) -> Collection[bytes]:
+        """See DataPlane.unreachable."""
+        return self._runner.unreachable
+
+    def fault(self) -> str | None:
+        """See DataPlane.fault: nearly every packet is the kernel program's."""
+        return self._offload.fault()
 
     @property
     def problems(self) -> list[Problem]:
@@ -202,6 +211,14 @@ class KernelOffload:
     def tick(self) -> int:
         """Set the program's clock and sweep expired flows; how many."""
         return self.writer.tick(time.time()) if self.writer else 0
+
+    def fault(self) -> str | None:
+        """Why packets do not reach the program; None where they do, and while another program is put in its place. Any
+        thread may call it."""
+        program, attached = self.program, self._attached
+        if program is None or (attached and not program.is_attached and self.program is program):
+            return f"no XDP program is attached to {self._settings.interface}"
+        return None
 
     def close(self) -> None:
         """See Offload.close."""

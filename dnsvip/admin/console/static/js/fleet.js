@@ -22,6 +22,7 @@ export function inWords({ text, since }) {
  */
 export function stateOf(node) {
   if (!node.live) return tag(node.stopped ? "stopped" : "silent");
+  if (node.drained_at !== null) return tag("drained", "warn");
   return tag(node.behind ? "behind" : "live");
 }
 

@@ -83,15 +83,49 @@ function list(now) {
             )
           : h("span.faint", "none"),
     },
-    {
-      title: "",
-      cell: (node) =>
-        node.live || !may("delete", "node", node.name)
-          ? null
-          : button("Forget", () => forget(node), { small: true, label: `Forget ${node.name}` }),
-    },
+    { title: "", cell: (node) => [drainButton(node), forgetButton(node)] },
   ];
   return table("Nodes", columns, now.nodes);
+}
+
+/** @param {any} node */
+function forgetButton(node) {
+  if (node.live || !may("delete", "node", node.name)) return null;
+  return button("Forget", () => forget(node), { small: true, label: `Forget ${node.name}` });
+}
+
+/** @param {any} node */
+function drainButton(node) {
+  if (!may("write", "node", node.name)) return null;
+  const drained = node.drained_at !== null;
+  if (!drained && !node.live) return null;
+  const action = drained ? "Undrain" : "Drain";
+  return button(action, () => (drained ? undrain(node) : drain(node)), {
+    small: true,
+    label: `${action} ${node.name}`,
+  });
+}
+
+/** @param {any} node */
+async function drain(node) {
+  if (
+    !(await confirm({
+      title: `Drain ${node.name}?`,
+      text: "It is not ready any more and its routes are withdrawn, so it gets no traffic. What runs goes on. It stays drained after a restart.",
+      action: "Drain",
+    }))
+  )
+    return;
+  await call("POST", at("nodes", node.name, "drain"));
+  done(`${node.name} is drained`);
+  hurry();
+}
+
+/** @param {any} node */
+async function undrain(node) {
+  await call("POST", at("nodes", node.name, "undrain"));
+  done(`${node.name} gets traffic as soon as it is ready`);
+  hurry();
 }
 
 /** @param {any} node */
