@@ -70,7 +70,8 @@ def test_readme_has_commands() -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_run(page: Path, tmp_path: Path) -> None:
-    """The commands of a page exit 0, one after the other, on a copy of the examples."""
+    """The commands of a page exit 0, one after the other, on a copy of the examples, and leave keys, databases and tokens
+    neither among the examples nor where git would take them."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     text = page.read_text()
     script = "\n".join([RUN, "set -x", RUN_NODE if NODE in text else "", *BLOCK.findall(text)])
@@ -94,6 +95,19 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)  # what the page started, where its shell was cut off
     assert running.returncode == 0, said
+    assert _files(tmp_path / "examples") == _files(ROOT / "examples")
+    made = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} - {"examples"}
+    assert {name for name in made if not _is_ignored(name)} == set(), "in the folder where the page was read"
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+def _is_ignored(name: str) -> bool:
+    """Whether git leaves out a file or folder of the name in the top folder of the sources."""
+    argv = ["git", "check-ignore", "--no-index", f"{name}/", name]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def laid_over(base: dict[str, Any], excerpt: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,32 +13,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.serving import Node, within
+from tests.test_docs import BLOCK, RUN, isolated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # installs forty packages
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dnsvip"
+INSTALL = re.compile(r"^```shell\n(.*?)^```$", re.MULTILINE | re.DOTALL).findall(
+    (ROOT / "deploy" / "README.md").read_text()
+)
+"""The commands by which deploy/README.md makes a wheel, and installs it."""
 LEFT_OUT = shutil.ignore_patterns(".*_cache", ".venv", ".git", "__pycache__", "*.egg-info", "build", "dist", "*.bpf.o")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with sdist and wheel; the wheel is built from the sdist."""
-    folder = tmp_path_factory.mktemp("built")
-    shutil.copytree(ROOT, folder / "copy", symlinks=True, ignore=LEFT_OUT)
-    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "copy")
+    """The folder with sdist and wheel, made as deploy/README.md says; the wheel is built from the sdist."""
+    folder = tmp_path_factory.mktemp("built") / "copy"
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=LEFT_OUT)
+    _run("bash", "-euxc", INSTALL[0].replace(".venv/bin/python", sys.executable), cwd=folder)
     return folder / "dist"
 
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and its dependencies, nothing else."""
+    """An environment with what the lock names and the wheel, nothing else, made as deploy/README.md says."""
     folder = tmp_path_factory.mktemp("installed")
-    _run(sys.executable, "-m", "venv", "--without-pip", folder)
-    (wheel,) = built.glob("*.whl")
+    shutil.copy(ROOT / "deploy" / "requirements.lock", built)
     # Without byte code: compiling forty packages takes longer than the few starts below.
-    _run(*_pip(folder), "install", "--quiet", "--no-compile", wheel)
+    script = INSTALL[1].replace("pip install", "pip install --quiet --no-compile").replace("/opt/dnsvip", str(folder))
+    _run("bash", "-euxc", script.replace("python3 -m venv", f"{sys.executable} -m venv"), cwd=built)
     return folder
 
 
@@ -45,8 +51,8 @@ def _pip(folder: Path) -> tuple[str | Path, ...]:
     return sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder / "bin" / "python"
 
 
-def _run(*argv: str | Path, cwd: Path | None = None, expect: int = 0) -> str:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+def _run(*argv: str | Path, cwd: Path | None = None, expect: int = 0, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == expect, f"{argv}: {done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -89,17 +95,10 @@ def test_the_program_runs(installed: Path) -> None:
     _run(*_pip(installed), "check")
 
 
-def test_the_node_serves(installed: Path, tmp_path: Path) -> None:
-    """The installed program creates a database, applies the example site and answers dig."""
-    made = Node(tmp_path)
-    program = installed / "bin" / "dnsvip"
-    _run(program, "apply", "site.toml", "--config", "node.toml", cwd=tmp_path)
-    with (tmp_path / "log").open("wb") as log:
-        argv = [program, "serve", "node.toml", "--token-file", "token"]
-        with subprocess.Popen(argv, cwd=tmp_path, stdout=log, stderr=log) as process:
-            try:
-                within(40, lambda: process.poll() is not None or '"event": "ready"' in made.log)
-                assert made.dig("AAAA", "www.example.test") == "2001:db8:a:1::1", made.log
-                assert made.curl("GET", "tiers")[0] == 200
-            finally:
-                process.terminate()
+@pytest.mark.network
+def test_the_first_steps(installed: Path, tmp_path: Path) -> None:
+    """The README's first steps work with the installed program and the examples that came with it."""
+    shutil.copytree(installed / "share" / "dnsvip" / "examples", tmp_path / "examples")
+    script = RUN + "set -x\n" + "\n".join(BLOCK.findall((ROOT / "README.md").read_text()))
+    environment = {**os.environ, "PATH": f"{installed / 'bin'}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(tmp_path)}
+    assert "reached" in _run(*isolated("bash", "-c", f"{script}\necho reached"), cwd=tmp_path, env=environment)

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 from dnsvip import __version__
 from dnsvip.cli.examples import with_examples
 from dnsvip.errors import DnsvipError
+from dnsvip.suggestion import did_you_mean, near
 
 PARTS = {
     "processes": "Long-running processes",
@@ -89,6 +90,36 @@ class LazyGroup(click.Group):
         module = import_module(f"dnsvip.cli.{COMMANDS[cmd_name][0]}")
         command = with_examples(cmd_name, getattr(module, cmd_name.replace("-", "_")))
         return _completed(cmd_name, command) if "_DNSVIP_COMPLETE" in os.environ else command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with; an unknown one ends in the name that was probably meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"there is no command {name!r}{did_you_mean(name, COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where it lacks a verb, such as `list` in `client list`, the one that has it is named."""
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.NoSuchCommand as error:
+            noun = error.ctx.info_name if error.ctx else None
+            if other := self._with_verb(ctx, noun or "", error.command_name):
+                text = (
+                    f"there is no command '{noun} {error.command_name}'; did you mean '{other} {error.command_name}'?"
+                )
+                raise click.UsageError(text, error.ctx) from None
+            raise
+
+    def _with_verb(self, ctx: click.Context, noun: str, verb: str) -> str | None:
+        """The command that is called like `noun` and has this verb; None where there is none."""
+        for other in near(noun, COMMANDS.keys() - {noun}, 3):
+            command = self.get_command(ctx, other)
+            if isinstance(command, click.Group) and verb in command.commands:
+                return other
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands in `--help`, from the table alone: nothing is imported for it."""

@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from dnsvip.cli.shared.api import Api, find_api
-from dnsvip.cli.shared.parameters import NARROW
+from dnsvip.cli.shared.parameters import NARROW, Choice
 from dnsvip.errors import DnsvipError
 from dnsvip.site import Server
 from dnsvip.site.declare import Declared, declared
@@ -41,7 +41,7 @@ FIELDS: Mapping[str, Mapping[str, Declared]] = {
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes `dnsvip` in SHELL.
 

@@ -11,6 +11,7 @@ from dnsvip.client.enrolment import EnrolledCluster, Enrolment, ProofKey, Server
 from dnsvip.errors import ClientError
 from dnsvip.site import Anonymous, Client, ClientState, Cluster, Match, Site, Snapshot, Step
 from dnsvip.site.dns_group_rules import group_of
+from dnsvip.suggestion import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def _enrollable(site: Site, name: str) -> Client:
     client = site.clients.get(name)
     if client is None:
         some = ", ".join(sorted(site.clients)[:8]) or "none"
-        raise ClientError(f"client {name!r} is not a client of this site (there is: {some})")
+        meant = did_you_mean(name, site.clients)
+        raise ClientError(f"client {name!r} is not a client of this site{meant} (there is: {some})")
     if client.state is ClientState.REVOKED:
         raise ClientError(f"client {name!r} is revoked: run `dnsvip clients enable {name}` before enrolling it anew")
     return client

@@ -6,9 +6,10 @@ under the dotted path an operator knows; `dump` is its inverse.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from difflib import get_close_matches
+from ipaddress import ip_network
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ from dnsvip.site import (
 )
 from dnsvip.site.declare import bounded, table_at
 from dnsvip.site.registry import KINDS
+from dnsvip.suggestion import did_you_mean, near
 
 JsonObject: TypeAlias = dict[str, Any]
 SiteObject: TypeAlias = (
@@ -134,15 +136,10 @@ def _too_large(where: str, value: Any) -> Iterator[Problem]:
         yield Problem(where, f"must be less than {1 << 63}")
 
 
-LONGEST_KEY = 64
-"""Characters of an unknown key that may be meant for a known one."""
-
-
 def _unknown(key: str, table: type[Any] | None) -> str:
     """What to say of an unknown key: the known ones, and that which is probably meant."""
     known = [known_field.name for known_field in fields(table) if known_field.name != "name"] if table else []
-    close = get_close_matches(key, known, 1) if len(key) <= LONGEST_KEY else ()
-    meant = f"; did you mean {close[0]!r}?" if close else ""
+    meant = did_you_mean(key, known)
     return f"unknown key{meant}" + (f"{' K' if meant else '; k'}nown here: {', '.join(known)}" if known else "")
 
 
@@ -162,6 +159,42 @@ def problem_of(where: str, target: type[Any], item: Any) -> Problem:
         return Problem(path, _unknown(str(item["loc"][-1]), table_at(target, item["loc"][:-1])))
     if kind in ("missing", "missing_argument"):
         return Problem(path, "missing")
-    message = item["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(value, dict | list | tuple) or "secret" in path else f" (it is {value!r})"
-    return Problem(path, message[:1].lower() + message[1:] + shown)
+    return Problem(path, _message(item, shown))
+
+
+def _message(item: Any, shown: str) -> str:
+    """What is wrong with one value, in words: its choices where it has some, and the one that is probably meant."""
+    kind, context = item["type"], item.get("ctx", {})
+    value = item.get("input") if shown else None
+    text = str(item["msg"]).removeprefix("Value error, ")
+    message = text[:1].lower() + text[1:]
+    if kind in ("enum", "literal_error"):
+        known = _QUOTED.findall(str(context.get("expected", "")))
+        return f"{message}{shown}{did_you_mean(str(value), known)}"
+    if kind == "string_pattern_mismatch" and (choices := _CHOICES.fullmatch(context["pattern"])):
+        known = [word.replace("\\", "") for word in choices[2].split("|")]
+        sign = "-" if choices[1] and str(value).startswith("-") else ""
+        close = near(str(value).removeprefix("-"), known)
+        meant = f"; did you mean {sign + close[0]!r}?" if close else ""
+        return f"must be one of {', '.join(known)}{', or one after a -' if choices[1] else ''}{shown}{meant}"
+    network, host_bits, _ = message.partition(" has host bits set")
+    if host_bits or "network" in kind:
+        return _masked(network if host_bits else str(value)) or message + shown
+    return message + shown
+
+
+_QUOTED = re.compile(r"'([^']*)'")
+_CHOICES = re.compile(r"\^(-\?)?\(((?:[\w-]+|\\\*)(?:\|(?:[\w-]+|\\\*))*)\)\$")
+"""A pattern that is nothing but words to choose from, perhaps after a minus."""
+
+LONGEST_NETWORK = 49
+
+
+def _masked(text: str) -> str:
+    """What is wrong with a network that has host bits, and the one that is probably meant; empty for anything else."""
+    try:
+        network = ip_network(text, strict=False) if len(text) <= LONGEST_NETWORK else None
+    except ValueError:
+        return ""
+    return f"{text} has host bits set; did you mean {network}?" if network and str(network) != text else ""

@@ -7,17 +7,23 @@ from typing import Any
 
 from dnsvip.errors import Problem
 from dnsvip.site import ClassCluster, Cluster
+from dnsvip.suggestion import near
 
 
-def refers(where: str, kind: str, name: str, known: Mapping[str, Any], family: type | None = None) -> Iterator[Problem]:
-    """`name` is that of an object of the site, and one of `family` where that is given."""
+def refers(
+    where: str, kind: str, name: str, known: Mapping[str, Any], family: type | None = None, *, suggest: bool = True
+) -> Iterator[Problem]:
+    """`name` is that of an object of the site, and one of `family` where that is given. Without `suggest`, for where a
+    caller may name thousands, no near name is looked for."""
     if name in known and (family is None or isinstance(known[name], family)):
         return
     names = [key for key, value in known.items() if family is None or isinstance(value, family)]
     sort = {Cluster: "an IPv6 ", ClassCluster: "an IPv4 "}.get(family, "a ")  # type: ignore[arg-type]
-    some = ", ".join(sorted(names)[:8]) or "none"
+    some, close = sorted(names)[:8], near(name, names) if suggest else []
     text = f"{name!r} is not {sort}{kind} of this site"
-    yield Problem(where, f"{text} (there is: {some})", tuple((kind, known) for known in sorted(names)[:8]), text)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    shown = f"{text}{meant} (there is: {', '.join(some) or 'none'})"
+    yield Problem(where, shown, tuple((kind, known) for known in dict.fromkeys([*some, *close])), text)
 
 
 def fits(where: str, field: str, bits: int, what: str, number: int) -> Iterator[Problem]:

@@ -296,7 +296,7 @@ def _check_client(where: str, client: Client, site: Site) -> Iterator[Problem]:
     yield from check_own_servers(where, client, site)
     for match in client.match:
         if kind := OBJECT_STEPS.get(match.step):
-            yield from refers(f"{where}.match", kind, match.value, collection(site, kind))
+            yield from refers(f"{where}.match", kind, match.value, collection(site, kind), suggest=False)
     for name, cluster in site.clusters.items():
         if isinstance(cluster, ClassCluster):
             continue

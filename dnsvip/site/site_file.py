@@ -14,6 +14,7 @@ from dnsvip.site import CatalogRole, Site
 from dnsvip.site.plain import canonical_name, parse
 from dnsvip.site.registry import COLLECTIONS, KINDS, SINGLE
 from dnsvip.site.rules import check_site
+from dnsvip.suggestion import did_you_mean
 
 ReadZoneFile: TypeAlias = Callable[[str], str]
 """From a zone file's name, as the site file gives it, to its text; raises ConfigError."""
@@ -23,10 +24,7 @@ def build_site(tables: Mapping[str, Any], read_zone_file: ReadZoneFile | None = 
     """The site in parsed TOML tables; raises InvalidSite with every problem.
 
     A zone names its file, whose text `read_zone_file` gives; without that argument zones are given as `text`."""
-    problems = [
-        Problem(name, f"unknown table; known: {', '.join([*COLLECTIONS, SINGLE])}")
-        for name in tables.keys() - {*COLLECTIONS, SINGLE}
-    ]
+    problems = [Problem(name, _unknown(name)) for name in tables.keys() - {*COLLECTIONS, SINGLE}]
     objects: dict[str, Any] = {}
     for kind, attribute in COLLECTIONS.items():
         objects[attribute] = {}
@@ -50,6 +48,12 @@ def build_site(tables: Mapping[str, Any], read_zone_file: ReadZoneFile | None = 
     if problems:
         raise InvalidSite(problems)
     return site
+
+
+def _unknown(name: str) -> str:
+    known = [*COLLECTIONS, SINGLE]
+    meant = did_you_mean(name, known)
+    return f"unknown table{meant}{' K' if meant else '; k'}nown: {', '.join(known)}"
 
 
 def _named_tables(kind: str, tables: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, dict[str, Any]]]:

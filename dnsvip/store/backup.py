@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from sqlalchemy import Column, LargeBinary, Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,6 +64,14 @@ PARTS: tuple[Table, ...] = (
 )  # fmt: skip
 """The tables of a backup, parents first; `state` is in the header."""
 
+
+class Output(Protocol):
+    """What takes the lines of a backup."""
+
+    def write(self, line: bytes, /) -> int:
+        """Write a line, ended by a line feed."""
+
+
 Progress = Callable[[int], None]
 """Called with the number of rows done so far."""
 
@@ -89,14 +97,27 @@ class Backups:
         self._session = session
 
     async def write(
-        self, path: Path, now: float, *, with_audit: bool = True, progress: Progress = lambda _: None
+        self,
+        target: Path | Output,
+        now: float,
+        *,
+        with_audit: bool = True,
+        replacing: bool = False,
+        progress: Progress = lambda _: None,
     ) -> tuple[Header, int]:
-        """Write one state of the whole database to a new file; its header and the number of rows.
+        """Write one state of the whole database to a new file, or to one that is open; its header and the number of
+        rows. With `replacing` a file that exists is replaced when all is written.
 
-        Raises StoreError where the file cannot be written, or exists already.
+        Raises StoreError where the file cannot be written, or exists already, and what an open one raises.
         """
         async with self._session.read() as connection:
-            return await _write(connection, path, self._session.kek, now, with_audit=with_audit, progress=progress)
+            header = await _header_of(connection, now, with_audit=with_audit)
+            if not isinstance(target, Path):
+                return header, await _write_rows(connection, target, header, self._session.kek, progress)
+            with draft_of(target, exclusive=not replacing) as draft:
+                count = await _write_rows(connection, draft.file, header, self._session.kek, progress)
+                draft.commit()
+            return header, count
 
     async def restore(
         self,
@@ -116,7 +137,7 @@ class Backups:
         header, _ = await asyncio.to_thread(check, path, old, progress)
         async with self._session.database.write() as (connection, before):
             if before and not replacing:
-                text = f"holds a site already (generation {before}); a restore would destroy it"
+                text = f"holds a site already (generation {before}), which a restore destroys"
                 raise Conflict([Problem("database", text)])
             start, generation = time.monotonic(), max(before, header.generation) + 1
             floor = max(await floor_of(connection), await highest(connection) + 1)
@@ -129,21 +150,15 @@ class Backups:
         return header, count
 
 
-async def _write(
-    connection: AsyncConnection, path: Path, kek: KeyEncryptionKey, now: float, *, with_audit: bool, progress: Progress
-) -> tuple[Header, int]:
-    """Write what a read transaction sees to a new file, mode 0600. Raises StoreError, and leaves no partial file."""
+async def _header_of(connection: AsyncConnection, now: float, *, with_audit: bool) -> Header:
+    """The header of a backup of what a read transaction sees."""
     row = (await connection.execute(select(state))).mappings().one()
     floor = await floor_of(connection)
-    header = Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit, floor)
-    with draft_of(path, exclusive=True) as draft:
-        count = await _write_rows(connection, draft.file, header, kek, progress)
-        draft.commit()
-    return header, count
+    return Header(row["generation"], row["identity"], SCHEMA, now, row["key_check"], with_audit, floor)
 
 
 async def _write_rows(
-    connection: AsyncConnection, file: IO[bytes], header: Header, kek: KeyEncryptionKey, progress: Progress
+    connection: AsyncConnection, file: Output, header: Header, kek: KeyEncryptionKey, progress: Progress
 ) -> int:
     salt = secrets.token_bytes(16)
     sealing = kek.sealing(header.key_check, CHECK_CONTEXT, salt)

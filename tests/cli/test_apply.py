@@ -111,7 +111,7 @@ def test_plan_shows_old_and_new_and_no_secret(apply: Run, folder: Path) -> None:
         "~ cluster.web\n    ttl: 60 -> 30\n"
         "~ tier.gold\n    dscp: 34 -> 46\n"
         "~ pool.slow\n    servers.slow-2.weight: 50 -> 60\n"
-        "~ zone.example.test\n    text: (changed)\n"
+        "~ zone.example.test\n    serial 2026112301 (unchanged)\n    ~ mail A 192.0.2.25 -> 192.0.2.26\n"
         "~ tsig.acme-key\n    secret: (changed)\n"
         "- client.newsreader\n"
         "5 altered, 1 removed; applied as generation 2\n"
@@ -159,7 +159,7 @@ def test_dry_run_changes_nothing(apply: Run, folder: Path) -> None:
     ("file", "right", "wrong", "message"),
     [
         ("site.toml", "code = 15", "code = 16", "site.toml: tier.blocked.code: code in cluster 'web' is 16"),
-        ("site.toml", 'pool = "fast"', 'pool = "fsat"', "'fsat' is not a pool of this site (there is: fast, slow)"),
+        ("site.toml", 'pool = "fast"', 'pool = "fsat"', "'fsat' is not a pool of this site; did you mean 'fast'?"),
         ("site.toml", "[cluster.web]", "[cluster.web", "site.toml: is not TOML: "),
         ("site.toml", "example.test.zone", "nope.zone", "zone.example.test.file: cannot read nope.zone: No such file"),
         ("example.test.zone", "192.0.2.25", "192.0.2.256", "site.toml: zone.example.test: line 11: "),

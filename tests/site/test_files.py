@@ -41,7 +41,11 @@ def test_example_site_loads() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ('pool = "fast"', 'pool = "fsat"', "tier.gold.pool: 'fsat' is not a pool of this site (there is: fast, slow)"),
+        (
+            'pool = "fast"',
+            'pool = "fsat"',
+            "tier.gold.pool: 'fsat' is not a pool of this site; did you mean 'fast'? (there is: fast, slow)",
+        ),
         ("tag_bits = 24", "tag_bits = 23", "cluster.web: prefix 64 + mode 1 + epoch 2 + fields 37 + tag 23 = 127 bits"),
         ("code = 15", "code = 16", "tier.blocked.code: code in cluster 'web' is 16: the field 'tier' has 4 bits"),
         ("code = 15", "code = 2", "tier.blocked.code: 2 belongs to tier.standard already"),
@@ -100,7 +104,7 @@ def test_example_site_loads() -> None:
         ('plain = "2001:db8:a:1::1"', 'plain = "2001:db8:b::1"', "cluster.web.plain: 2001:db8:b::1 is outside"),
         ("gold = [8, 9]", "gold = [15]", "cluster.legacy: host number 15: must be 1 to 14 in 192.0.2.0/28"),
         ('"tsig", "tls"', '"tsig", "tsig"', "classify.order: 'tsig' is listed twice"),
-        ("[classify]", "[clasify]", "clasify: unknown table; known: cluster, tier"),
+        ("[classify]", "[clasify]", "clasify: unknown table; did you mean 'classify'? Known: cluster, tier"),
         ('match = [{ source = "203', 'match = [{ sorce = "203', "unknown kind of match 'sorce': must be one of tsig"),
     ],
 )

@@ -15,7 +15,7 @@ import click
 from dnsvip.address.layout import Layout
 from dnsvip.address.proof import CLIENT_KEY_BYTES, Bind, acceptable_slots, verify
 from dnsvip.address.suffix import SuffixCodec
-from dnsvip.cli.shared.parameters import HEX, LAYOUT, PREFIX
+from dnsvip.cli.shared.parameters import HEX, LAYOUT, PREFIX, Choice
 from dnsvip.dispatcher.reason import AddressReason
 from dnsvip.dispatcher.verdict import AddressVerdict
 from dnsvip.dispatcher.verify.explain import DecodingStep
@@ -46,7 +46,7 @@ def proof_options(command: _Command) -> _Command:
         click.option("--client-key", type=HEX, help="Without --config: the client's key, to check a proof with."),
         click.option(
             "--bind",
-            type=click.Choice([bind.value for bind in Bind]),
+            type=Choice([bind.value for bind in Bind]),
             help="Without --config: what the proof is bound to.",
         ),
         click.option("--slot-seconds", type=int, help="Without --config: the length of a proof's slot; default 30."),

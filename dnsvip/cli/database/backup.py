@@ -8,15 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.cli.shared import show
-from dnsvip.errors import StoreError
+from dnsvip.errors import Conflict, Problem, SecretError, StoreError
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
+
+OUTPUT = "-"
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 CONFIG = click.option(
@@ -27,20 +30,28 @@ CONFIG = click.option(
 @click.command()
 @click.argument("file", type=FILE)
 @CONFIG
+@click.option("--force", is_flag=True, help="Replace FILE where it exists, once all is written.")
 @click.option("--without-audit", is_flag=True, help="Leave out who changed what.")
-def backup(file: Path, node_file: Path, *, without_audit: bool) -> None:
-    """Write the whole site to FILE: objects, keys, tokens and audit, as of one moment; nodes keep running.
+def backup(file: Path, node_file: Path, *, force: bool, without_audit: bool) -> None:
+    """Write the whole site to FILE (- is standard output): objects, keys, tokens and audit, as of one moment; nodes
+    keep running.
 
     It contains secrets as the database does, wrapped with the key-encryption key. Keep a copy of that key elsewhere:
     without it the file is worth nothing.
     """
-    node = load_node(node_file)
+    node, to_output = load_node(node_file), str(file) == OUTPUT
     scheme, _, path = node.database.partition(":///")
     if scheme == "sqlite" and not Path(path).exists():
         raise StoreError(f"{path}: there is no database; {node_file} names it")
-    generation, count = asyncio.run(_backup(node, file, without_audit=without_audit))
-    size = file.stat().st_size / 1e6
-    click.echo(f"{file}: {count} rows as of generation {generation}, {size:.1f} MB")
+    if to_output and sys.stdout.isatty():
+        raise click.UsageError("a backup is nothing to look at: send it to a file or a program, or name a FILE")
+    if file.exists() and not force and not to_output:
+        raise StoreError(f"{file}: exists already; --force replaces it")
+    target = _Output() if to_output else file
+    generation, count = asyncio.run(_backup(node, target, replacing=force, with_audit=not without_audit))
+    size = "" if to_output else f", {file.stat().st_size / 1e6:.1f} MB"
+    name = "standard output" if to_output else file
+    click.echo(f"{name}: {count} rows as of generation {generation}{size}", err=to_output)
 
 
 @click.command()
@@ -55,16 +66,46 @@ def restore(file: Path, node_file: Path, key_file: Path | None, *, replace: bool
     those of the backup: addresses issued with later ones are rejected until clients query again.
     """
     node = load_node(node_file)
-    said = asyncio.run(_restore(node, file, key_file, replacing=replace))
+    try:
+        said = asyncio.run(_restore(node, file, key_file, replacing=replace))
+    except SecretError as error:
+        if key_file is not None:
+            raise
+        raise SecretError(f"{error}; --key-file FILE names the key that the backup is under") from None
+    except Conflict as error:
+        if replace:
+            raise
+        raise Conflict(
+            [Problem(one.where, f"{one.message}; --replace allows that") for one in error.problems]
+        ) from None
     click.echo("\n".join(said))
 
 
-async def _backup(node: NodeConfig, file: Path, *, without_audit: bool) -> tuple[int, int]:
+class _Output:
+    """Standard output, whose own failures are told from those of the database."""
+
+    def write(self, line: bytes) -> int:
+        """Write a line; raises StoreError."""
+        try:
+            sys.stdout.buffer.write(line)
+            if line.startswith(b"{"):  # the first and the last one
+                sys.stdout.buffer.flush()
+        except OSError as error:
+            with suppress(OSError):
+                sys.stdout.close()
+            text = f"standard output cannot be written: {error.strerror}; what is there is not the whole backup"
+            raise StoreError(text) from None
+        return len(line)
+
+
+async def _backup(node: NodeConfig, target: Path | _Output, *, replacing: bool, with_audit: bool) -> tuple[int, int]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
 
     store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=False), migrate=False)
     try:
-        header, count = await store.backups.write(file, time.time(), with_audit=not without_audit, progress=_progress)
+        header, count = await store.backups.write(
+            target, time.time(), with_audit=with_audit, replacing=replacing, progress=_progress
+        )
     finally:
         await store.close()
     return header.generation, count

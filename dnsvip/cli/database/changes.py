@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import click
 
-from dnsvip.site.changes import changed_fields
+from dnsvip.dns.zones.record_diff import RecordDiff, record_diff
+from dnsvip.site import Zone
+from dnsvip.site.changes import changed_fields, describe
+from dnsvip.site.plain import JsonObject
 from dnsvip.site.plan import Change
 
 COLOURS: Mapping[str, str] = {"+": "green", "~": "yellow", "-": "red"}
+MOST_RECORDS = 100
+"""Lines about the records of one zone."""
+
 VERBS: Mapping[str, str] = {"+": "made", "~": "altered", "-": "removed"}
 
 
@@ -27,8 +35,36 @@ def lines(change: Change) -> Iterator[str]:
         return
     fields = changed_fields(change)
     yield head if fields else f"{head}  (from now on kept by the site file)"
+    difference = records_of(change)
     for path, (old, new) in fields.items():
-        yield f"    {path} = {_show(new)}" if change.action == "+" else f"    {path}: {_transition(old, new)}"
+        if path == "text" and difference is not None:
+            yield from _records(difference)
+        else:
+            yield f"    {path} = {_show(new)}" if change.action == "+" else f"    {path}: {_transition(old, new)}"
+
+
+def records_of(change: Change) -> RecordDiff | None:
+    """What an altered zone's records were and are; None of other changes, and of texts that cannot be compared."""
+    before, after = change.before, change.after
+    if not isinstance(before, Zone) or not isinstance(after, Zone) or before.text == after.text:
+        return None
+    return record_diff(before, after)
+
+
+def as_data(change: Change) -> JsonObject:
+    """A change as JSON data, with the records of an altered zone."""
+    difference = records_of(change)
+    return {**describe(change), **({"records": asdict(difference)} if difference is not None else {})}
+
+
+def _records(difference: RecordDiff) -> Iterator[str]:
+    shown = list(islice(difference.lines(), MOST_RECORDS + 1))
+    for line in shown[:MOST_RECORDS]:
+        yield f"    {click.style(line, fg=COLOURS.get(line[0]))}"
+    if len(shown) > MOST_RECORDS:
+        yield f"    ... and more; --json has all {len(list(difference.lines()))} lines"
+    if not shown:
+        yield "    text: (no record differs)"
 
 
 def headline(changes: tuple[Change, ...]) -> str:

@@ -13,7 +13,7 @@ from typing import cast
 
 import click
 
-from dnsvip.cli.database.changes import headline, lines
+from dnsvip.cli.database.changes import as_data, headline, lines
 from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.examine import examined_alone
@@ -21,7 +21,6 @@ from dnsvip.dns.zones.include import expanded
 from dnsvip.dns.zones.zone import serial_warnings
 from dnsvip.errors import Conflict, InvalidSite, Problem
 from dnsvip.site import Service, Site, Zone
-from dnsvip.site.changes import describe
 from dnsvip.site.io.files import included_files, load_node, load_site
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, effects, plan
@@ -136,7 +135,7 @@ def _print_json(generation: int, changes: tuple[Change, ...], remarks: list[Prob
     outcome = {
         "generation": generation,
         "applied": applied,
-        "changes": [describe(change) for change in changes],
+        "changes": [as_data(change) for change in changes],
         "warnings": [{"where": remark.where, "message": remark.message} for remark in remarks],
     }
     click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))

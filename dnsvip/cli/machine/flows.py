@@ -10,6 +10,7 @@ import click
 from dnsvip.cli.machine.dispatching import CONFIG, ask, ends, matching, selecting
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.dispatcher.io.control_requests import GROUPS, LONGEST_TOP
 from dnsvip.dispatcher.observe.plane import FlowState
 from dnsvip.site.plain import JsonObject
@@ -39,7 +40,7 @@ def flows() -> None:
 @flows.command()
 @click.argument("what", metavar=WHAT, required=False)
 @selecting
-@click.option("--state", type=click.Choice([state.value for state in FlowState]), help="Those of one state.")
+@click.option("--state", type=Choice([state.value for state in FlowState]), help="Those of one state.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="So many at most.")
 @CONFIG
 @json_option
@@ -66,7 +67,7 @@ def search(
 @flows.command()
 @click.argument("what", metavar=WHAT, required=False)
 @selecting
-@click.option("--by", type=click.Choice(list(GROUPS)), default="flow", show_default=True, help="What to add up.")
+@click.option("--by", type=Choice(list(GROUPS)), default="flow", show_default=True, help="What to add up.")
 @click.option("--seconds", type=click.IntRange(1, LONGEST_TOP), default=2, show_default=True, help="How long to look.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many at most.")
 @CONFIG
@@ -114,7 +115,7 @@ def _top_columns(by: str) -> show.Columns:
 @flows.command()
 @click.argument("what", metavar=WHAT, required=False)
 @selecting
-@click.option("--state", type=click.Choice([state.value for state in FlowState]), help="Those of one state.")
+@click.option("--state", type=Choice([state.value for state in FlowState]), help="Those of one state.")
 @click.option("--all", "everything", is_flag=True, help="All flows, where nothing else is said.")
 @CONFIG
 @json_option

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, problem_text, with_api
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.errors import ConfigError
 from dnsvip.site.io.safe_file import draft_of
 from dnsvip.site.plain import JsonObject
@@ -32,7 +33,7 @@ Examples:
 """
 
 format_option = click.option(
-    "--format", "kind", type=click.Choice(list(MEDIA)), help="By default that of the file name's suffix, else ndjson."
+    "--format", "kind", type=Choice(list(MEDIA)), help="By default that of the file name's suffix, else ndjson."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -10,13 +10,23 @@ from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.columns import columns
 from dnsvip.cli.shared.nouns import PAIRS, assigned, json_option
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.site import Server, ServerState
 from dnsvip.site.declare import declared
 from dnsvip.site.plain import JsonObject
+from dnsvip.suggestion import did_you_mean
 
 SERVER = "[POOL/]SERVER"
 COLUMNS: show.Columns = {"POOL": lambda server: server["pool"], **columns(declared(Server))}
-STATES = click.Choice([state.value for state in ServerState])
+STATES = Choice([state.value for state in ServerState])
+
+IS: Mapping[ServerState, str] = {
+    ServerState.UP: "up",
+    ServerState.DRAIN: "draining: it gets no new flows, established ones stay",
+    ServerState.DOWN: "down: its flows go to others",
+    ServerState.MAINT: "in maintenance: its flows go to others",
+}
+"""What a server is in a state, in words."""
 
 HEALTH: show.Columns = {
     "POOL": lambda one: one["pool"],
@@ -117,7 +127,7 @@ def _state_command(state: ServerState, text: str) -> None:
     @with_api
     def command(api: Api, server: str) -> None:
         api.call("PATCH", *_path(api, server), body={"state": state.value})
-        click.echo(f"server {server} is {state.value}")
+        click.echo(f"server {server} is {IS[state]}")
 
 
 _state_command(ServerState.UP, "Use a server.")
@@ -136,9 +146,11 @@ def _path(api: Api, server: str) -> tuple[str, ...]:
     pool, separator, name = server.partition("/")
     if separator:
         return "pools", pool, "servers", name
-    pools = [entry["pool"] for entry in _servers(api, None) if entry["name"] == server]
+    known = list(_servers(api, None))
+    pools = [entry["pool"] for entry in known if entry["name"] == server]
     if not pools:
-        raise ApiError(f"no pool has a server {server!r}; `dnsvip servers list` shows them", 404)
+        meant = did_you_mean(server, {entry["name"] for entry in known})
+        raise ApiError(f"no pool has a server {server!r}{meant or ';'} `dnsvip servers list` shows them", 404)
     if len(pools) > 1:
         raise click.UsageError(f"{server!r} is in several pools: say {' or '.join(f'{p}/{server}' for p in pools)}")
     return "pools", pools[0], "servers", server

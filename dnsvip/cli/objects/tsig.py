@@ -10,6 +10,7 @@ import click
 
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import create, noun
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.errors import ConfigError
 from dnsvip.site.choices import TsigAlgorithm
 from dnsvip.site.registry import KINDS
@@ -23,7 +24,7 @@ tsig = noun(KINDS["tsig"], verbs="list show set delete")
 @click.argument("name")
 @click.option(
     "--algorithm",
-    type=click.Choice([algorithm.value for algorithm in TsigAlgorithm]),
+    type=Choice([algorithm.value for algorithm in TsigAlgorithm]),
     default=TsigAlgorithm.SHA256.value,
     show_default=True,
     help="Its MAC algorithm (RFC 8945).",

@@ -11,6 +11,7 @@ from dnsvip.cli.objects.records import list_ as list_records
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.nouns import json_option, noun
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.dns.io.parents import check_parents
 from dnsvip.errors import ConfigError
 from dnsvip.site.registry import KINDS
@@ -84,7 +85,7 @@ def keys(api: Api, name: str, *, as_json: bool) -> None:
 
 @zones.command("roll-key", epilog=EPILOG)
 @click.argument("name")
-@click.argument("role", type=click.Choice(["ksk", "zsk"]))
+@click.argument("role", type=Choice(["ksk", "zsk"]))
 @with_api
 def roll_key(api: Api, name: str, role: str) -> None:
     """Roll a key of zone NAME: ksk, that of the DS record, which may sign all, or zsk."""

@@ -10,6 +10,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.site.plain import JsonObject
 
 EXAMPLES = """
@@ -55,7 +56,7 @@ def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> 
 @click.option("--name", help="Only about the object of this name.")
 @click.option("--actor", help="Only by this one, such as 'token robot'.")
 @click.option("--source", help="Only from this address; 'unix' is the Unix socket.")
-@click.option("--action", type=click.Choice(["made", "changed", "removed"]), help="Only what did this.")
+@click.option("--action", type=Choice(["made", "changed", "removed"]), help="Only what did this.")
 @click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @json_option

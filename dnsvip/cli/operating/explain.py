@@ -9,6 +9,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.dns.identity.arrival import Transport
 from dnsvip.site.plain import JsonObject
 
@@ -46,7 +47,7 @@ CANDIDATES: show.Columns = {
 @click.option("--token", metavar="TOKEN", help="The name of the DNS token that it carries.")
 @click.option(
     "--transport",
-    type=click.Choice([transport.value for transport in Transport]),
+    type=Choice([transport.value for transport in Transport]),
     help="What it comes over; by default udp, with a certificate or token tls.",
 )
 @click.option("--listener", default="default", help="The listener that it comes to.", show_default=True)

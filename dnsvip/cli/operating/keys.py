@@ -81,27 +81,29 @@ def list_(api: Api, cluster: str | None, *, as_json: bool) -> None:
 @keys.command(epilog=EPILOG)
 @click.argument("cluster")
 @click.option("--emergency", is_flag=True, help="Reject every address given out so far, at once.")
-@click.option("--wait", is_flag=True, help="Until DNS answers with the new key.")
+@click.option("--wait/--no-wait", default=None, help="Until DNS answers with the new key; by default on a terminal.")
 @click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to wait.")
 @json_option
 @with_api
-def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: bool, as_json: bool) -> None:
+def rotate(api: Api, cluster: str, timeout: float, *, emergency: bool, wait: bool | None, as_json: bool) -> None:
     """Publish a new key for CLUSTER.
 
-    It becomes active when every live dispatcher holds it. Its predecessor retires when no address of it
-    can be in use any more.
+    It becomes active when every live dispatcher holds it; on a terminal this waits for that. Its predecessor retires
+    when no address of it can be in use any more.
 
     With --emergency, for a key that has leaked, all keys are destroyed and the new one is active at once:
     clients connect again after their next DNS query, within one TTL.
     """
     epoch = api.call("POST", "keys", cluster, "rotate", body={"emergency": True} if emergency else None)
-    if wait:
+    if wait or (wait is None and sys.stdout.isatty() and not as_json):
         epoch = _wait(api, cluster, epoch, timeout)
     if as_json:
         show.item(epoch, as_json=True)
     else:
         waits = _next(epoch)
         click.echo(f"cluster {cluster}: epoch {epoch['slot']} is {epoch['state']}" + (f", {waits}" if waits else ""))
+        for line in _afterwards(api, cluster, epoch, emergency=emergency):
+            click.echo(f"  {line}")
 
 
 @keys.command("roll-cookies", epilog=EPILOG)
@@ -193,15 +195,49 @@ def _reserved(clusters: Iterable[JsonObject]) -> Iterator[JsonObject]:
 
 
 def _wait(api: Api, cluster: str, epoch: JsonObject, timeout: float) -> JsonObject:
-    """The epoch once it is active; raises ApiError after `timeout` seconds."""
-    until = time.monotonic() + timeout
-    while epoch["state"] == "published":
-        if time.monotonic() > until:
+    """The epoch once it is active, with progress on a terminal; raises ApiError after `timeout` seconds."""
+    start = time.monotonic()
+    try:
+        while epoch["state"] == "published":
             waits = _next(epoch) or "no node moves it on"
-            raise ApiError(f"cluster {cluster}: epoch {epoch['slot']} is still published: {waits}")
-        time.sleep(POLL_SECONDS)
-        same = [each for each in api.get("keys", cluster)["epochs"] if each["generation"] == epoch["generation"]]
-        if not same:
-            raise ApiError(f"cluster {cluster}: epoch {epoch['slot']} is gone")
-        epoch = same[0]
+            if time.monotonic() - start > timeout:
+                raise ApiError(
+                    f"cluster {cluster}: epoch {epoch['slot']} is still published: {waits}; it becomes active by itself"
+                )
+            _progress(f"epoch {epoch['slot']} is published, {waits} ({time.monotonic() - start:.0f} s)")
+            time.sleep(POLL_SECONDS)
+            same = [each for each in api.get("keys", cluster)["epochs"] if each["generation"] == epoch["generation"]]
+            if not same:
+                raise ApiError(f"cluster {cluster}: epoch {epoch['slot']} is gone")
+            epoch = same[0]
+    except KeyboardInterrupt:
+        _progress("")
+        click.echo(f"the rotation goes on by itself; `dnsvip keys list {cluster}` shows how far it is", err=True)
+        raise
+    finally:
+        _progress("")
     return epoch
+
+
+def _progress(text: str) -> None:
+    """Replace the line of progress, on a terminal only."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _afterwards(api: Api, cluster: str, epoch: JsonObject, *, emergency: bool) -> Iterator[str]:
+    """What comes next after a rotation, in words."""
+    if emergency:
+        yield "addresses given out so far are rejected: clients connect again after their next query, within one TTL"
+    elif epoch["state"] == "published":
+        yield f"it becomes active by itself when all live dispatchers hold it; `dnsvip keys list {cluster}` shows it"
+    else:
+        yield "DNS answers with it from now on; nothing needs to be done"
+        try:
+            epochs = api.get("keys", cluster)["epochs"]
+        except ApiError:  # a token that may rotate and not read
+            return
+        for old in epochs:
+            if old["state"] == "retiring" and old["retires_at"]:
+                when = show.moment(old["retires_at"])
+                yield f"addresses of epoch {old['slot']} are accepted until {when}, then it retires by itself"

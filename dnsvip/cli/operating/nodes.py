@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -12,11 +14,16 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, with_api
 from dnsvip.cli.shared.nouns import json_option
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.site.plain import JsonObject
 
 
 def _behind(node: JsonObject) -> str:
     return f"{node['behind']} ({node['lag_seconds']:.1f} s)" if node["behind"] else "0"
+
+
+def _heard(node: JsonObject) -> str:
+    return f"{show.duration(max(0.0, time.time() - node['seen_at']))} ago"
 
 
 def _up(node: JsonObject) -> str:
@@ -37,11 +44,15 @@ COLUMNS: show.Columns = {
     "STATE": _state,
     "GENERATION": lambda node: node["generation"],
     "BEHIND": _behind,
-    "HEARD": lambda node: f"{max(0.0, time.time() - node['seen_at']):.0f} s ago",
+    "HEARD": _heard,
     "UP": _up,
     "VERSION": lambda node: node["version"],
     "WARNINGS": lambda node: node["warnings"],
 }
+
+
+WIDE, ONLY_WIDE = 120, ("UP", "VERSION")
+"""Columns of text from which on a terminal has room for all but warnings, which get lines of their own there."""
 
 
 @click.group(epilog=EPILOG)
@@ -50,13 +61,21 @@ def nodes() -> None:
 
 
 @nodes.command("list", epilog=EPILOG)
-@click.option("--role", type=click.Choice(["dns", "admin", "dispatch"]), help="Only those that do this.")
+@click.option("--role", type=Choice(["dns", "admin", "dispatch"]), help="Only those that do this.")
 @click.option("--live/--silent", default=None, help="Only those that report, or that no longer do (stopped ones too).")
 @json_option
 @with_api
 def list_(api: Api, *, as_json: bool, **query: str | bool | None) -> None:
     """List the processes of all nodes."""
-    show.rows(COLUMNS, api.items("nodes", query=query), as_json=as_json)
+    items = list(api.items("nodes", query=query))
+    if as_json or not sys.stdout.isatty():
+        show.rows(COLUMNS, items, as_json=as_json)
+        return
+    left_out = ("WARNINGS", *(() if get_terminal_size().columns >= WIDE else ONLY_WIDE))
+    show.rows({name: cell for name, cell in COLUMNS.items() if name not in left_out}, items, as_json=False)
+    for node in items:
+        for warning in node["warnings"]:
+            click.secho(f"{node['name']}: {warning}", fg="yellow")
 
 
 @nodes.command("show", epilog=EPILOG)

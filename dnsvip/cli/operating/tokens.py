@@ -15,7 +15,7 @@ import click
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, api_options, find_api, with_api
 from dnsvip.cli.shared.nouns import json_option
-from dnsvip.cli.shared.parameters import NARROW, seconds
+from dnsvip.cli.shared.parameters import NARROW, Choice, seconds
 from dnsvip.site.io.files import load_node
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import NARROWINGS, ROLES
@@ -67,7 +67,7 @@ def _allowance(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--network", "networks", multiple=True, help="Where it may be used from; may be repeated."),
         *(_narrowing(name) for name in reversed(tuple(NARROWINGS))),
         click.option("--scope", "scopes", multiple=True, metavar="ACTIONS:KINDS", help="Such as read,write:client."),
-        click.option("--role", type=click.Choice(list(ROLES)), help="A named set of scopes."),
+        click.option("--role", type=Choice(list(ROLES)), help="A named set of scopes."),
     )
     for option in options:
         function = option(function)
@@ -100,7 +100,7 @@ def tokens() -> None:
 
 
 @tokens.command("list", epilog=EPILOG)
-@click.option("--role", type=click.Choice(list(ROLES)), help="Only those of this role.")
+@click.option("--role", type=Choice(list(ROLES)), help="Only those of this role.")
 @click.option("--expired/--unexpired", default=None, help="Only those that have expired, or that have not.")
 @json_option
 @_ways

@@ -18,7 +18,8 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from dnsvip.cli.shared.reach import DEFAULT, Connect, reach
+from dnsvip.cli.shared.absent import absent
+from dnsvip.cli.shared.reach import DEFAULT, Connect, reach, unreached
 from dnsvip.errors import DnsvipError
 from dnsvip.site.plain import JsonObject
 
@@ -66,7 +67,12 @@ class Api:
     ) -> Any:
         """The JSON of the answer (None where it has no content); raises ApiError. A body that is a text is a zone file
         (RFC 4027)."""
-        return self._call(method, _url(path, query), body, headers or {})
+        try:
+            return self._call(method, _url(path, query), body, headers or {})
+        except ApiError as error:
+            if error.status != http.HTTPStatus.NOT_FOUND:
+                raise
+            raise ApiError(absent(str(error), path, self.items), error.status) from None
 
     def items(
         self, *path: str, limit: int | None = None, after: str = "", query: Mapping[str, Any] | None = None
@@ -114,11 +120,7 @@ class Api:
         except http.client.IncompleteRead:
             raise ApiError(f"the API at {self._url} broke off its answer: what came is not all of it") from None
         except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
-            raise ApiError(
-                f"no API at {self._url}: {why or type(error).__name__}; is `dnsvip serve` running there, with [admin]"
-                " in its node file? (--api or DNSVIP_API says where)"
-            ) from None
+            raise ApiError(f"no API at {self._url}: {unreached(error, self._url)}") from None
         finally:
             connection.close()
 

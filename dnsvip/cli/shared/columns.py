@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import click
 
 from dnsvip.cli.shared import show
+from dnsvip.cli.shared.parameters import Choice
 from dnsvip.site.declare import About, Declared, declared
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import Kind
@@ -45,7 +46,7 @@ def option(name: str, about: About, field: Declared | None) -> click.Option:
     """The option of one filter; that of a field with choices takes one of them, that of a flag true or false."""
     is_flag = field is not None and field.plain_type is bool
     choices = ["true", "false"] if is_flag else [choice.value for choice in (field.choices if field else ())]
-    kind = click.Choice(choices) if choices else click.STRING
+    kind = Choice(choices) if choices else click.STRING
     label = f"{about.label[0].lower()}{about.label[1:]}"
     text = f"Only those with this {label}." if field else f"Only {about.help[0].lower()}{about.help[1:]}"
     text = f'Only those with this value of "{label}".' if is_flag else text

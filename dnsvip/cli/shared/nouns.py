@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import http
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
 
 from dnsvip.cli.shared import show
-from dnsvip.cli.shared.api import EPILOG, Api, with_api
+from dnsvip.cli.shared.api import EPILOG, Api, ApiError, with_api
 from dnsvip.cli.shared.columns import columns, filters
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.registry import Kind
+from dnsvip.site.registry import NAMED, Kind
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 PAIRS = "KEY=VALUE..."
@@ -81,10 +83,35 @@ def _list(kind: Kind) -> click.Command:
     @with_api
     def command(api: Api, limit: int | None, *, as_json: bool, **query: str | None) -> None:
         items = api.items(kind.plural, limit=limit, query=query)
-        show.rows(columns(kind.fields, kind.extras, kind.name), items, as_json=as_json)
+        found = _or_misspelt(api, kind, query, items)
+        show.rows(columns(kind.fields, kind.extras, kind.name), found, as_json=as_json)
 
     command.params += filters(kind)
     return command
+
+
+def _or_misspelt(
+    api: Api, kind: Kind, query: Mapping[str, str | None], items: Iterable[JsonObject]
+) -> Iterator[JsonObject]:
+    """The items of a list; raises ApiError where there are none, as a filter names an object that is not there."""
+    item = None
+    for item in items:
+        yield item
+    if item is None:
+        named = {
+            NAMED[about.refers].plural: query.get(name) for name, about in kind.list_filters.items() if about.refers
+        }
+        for plural, name in named.items():
+            if name:
+                _must_exist(api, plural, name)
+
+
+def _must_exist(api: Api, plural: str, name: str) -> None:
+    try:
+        api.get(plural, name)
+    except ApiError as error:
+        if error.status == http.HTTPStatus.NOT_FOUND:
+            raise
 
 
 def _show(kind: Kind) -> click.Command:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from dnsvip.suggestion import did_you_mean
+
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in some versions of click only
     """A value read by a function that raises ValueError; `right` describes a valid one."""
@@ -22,6 +24,15 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in some vers
             return self._read(value) if isinstance(value, str) else value
         except ValueError:
             self.fail(f"{value!r}: must be {self._right}", param, ctx)
+
+
+class Choice(click.Choice[str]):
+    """One of some words; the one that is probably meant is named."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What to say of any other word."""
+        known = ", ".join(map(repr, self.choices))
+        return f"{value!r} is not one of {known}{did_you_mean(str(value), list(self.choices))}"
 
 
 def _read_time(text: str) -> float:

@@ -17,6 +17,9 @@ import click
 UNIX = "unix:"
 DEFAULT = "127.0.0.1:8053"
 
+NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""OpenSSL's reasons where the other side does not answer by TLS; which one depends on its version."""
+
 Connect: TypeAlias = Callable[[], http.client.HTTPConnection]
 
 
@@ -58,6 +61,20 @@ def reach(given: str | None, ca: Path | None, seconds: float) -> tuple[str, Conn
     context = _believing(ca or os.environ.get("DNSVIP_CA"))
     connect = functools.partial(http.client.HTTPSConnection, *where, timeout=seconds, context=context)
     return f"https://{parts.netloc}", connect
+
+
+def unreached(error: Exception, url: str) -> str:
+    """Why there was no answer from `url`, and what to try."""
+    scheme, _, where = url.partition("://")
+    if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS:
+        return f"this port speaks plain HTTP; --api http://{where} (or DNSVIP_API) reaches it"
+    if scheme == "http" and isinstance(error, http.client.BadStatusLine | ConnectionResetError):
+        return f"what listens there does not speak plain HTTP; perhaps it is TLS: --api https://{where}"
+    why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
+    return (
+        f"{why or type(error).__name__}; is `dnsvip serve` running there, with [admin] in its node file?"
+        " (--api or DNSVIP_API says where)"
+    )
 
 
 def _believing(ca: Path | str | None) -> ssl.SSLContext:

@@ -28,14 +28,16 @@ COLOURS: Mapping[str, str] = {
 
 
 def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> None:
-    """Print a list; in a pipe each item as soon as it arrives."""
+    """Print a list; in a pipe each item as soon as it arrives. Nothing is printed of a list that fails at once."""
     if as_json:
         click.echo(json.dumps(list(items), indent=2, ensure_ascii=False))
     elif sys.stdout.isatty():
         _table(columns, items)
     else:
+        waiting = iter(items)
+        first = list(itertools.islice(waiting, 1))  # the first page has come, or the list has failed
         click.echo("\t".join(heading.lower() for heading in columns))
-        for item in items:
+        for item in itertools.chain(first, waiting):
             click.echo("\t".join(_cell(of(item)) for of in columns.values()))
 
 
@@ -77,7 +79,9 @@ def _table(columns: Columns, items: Iterable[JsonObject]) -> None:
     console, waiting = Console(), iter(items)
     # A long list comes in tables of a thousand rows, so that it need not be held whole.
     while some := list(itertools.islice(waiting, 1000)):
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for heading in columns:
+            table.add_column(heading, overflow="fold")  # nothing is cut off where a terminal is narrow
         for one in some:
             cells = [_cell(of(one)) for of in columns.values()]
             table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in cells))

@@ -35,14 +35,14 @@ LONGEST_CANONICAL = 64 << 20
 _FIXED = Struct("!HHIH")
 _FIELDS = 5
 
-Sets: TypeAlias = Mapping[tuple[Labels, int], RRset]
+Sets: TypeAlias = dict[tuple[Labels, int], RRset]
 _Lines: TypeAlias = dict[tuple[str, int], list[str]]
 
 
 def zone_change(before: Zone, after: Zone) -> ZoneChange | None:
     """The change from one state of a zone to another. None where no secondary could follow it: records have changed and
     the serial is not higher (RFC 1982), or a text cannot be read."""
-    old, new = _changed_sets(before, after)
+    old, new = changed_sets(before, after)
     if old is None or new is None:
         return None
     apex = labels_of(after.name)
@@ -99,7 +99,7 @@ def _serial(soa: RRset) -> int:
     return int.from_bytes(numbers[:4], "big")
 
 
-def _changed_sets(before: Zone, after: Zone) -> tuple[Sets | None, Sets | None]:
+def changed_sets(before: Zone, after: Zone) -> tuple[Sets | None, Sets | None]:
     """The record sets that may differ, before and after; None for a text that cannot be read."""
     longest = max(len(before.text), len(after.text))
     if longest > LONGEST_CANONICAL:

@@ -33,6 +33,14 @@ as it can be."""
 LONGEST_REASON = 200
 """Characters of a problem; the library's may quote the whole record."""
 
+MALFORMED = "Text input is malformed"
+"""All that the library says of many a fault."""
+
+_FORMS: Mapping[int, str] = {
+    Type.A: "not an IPv4 address, such as 192.0.2.1",
+    Type.AAAA: "not an IPv6 address, such as 2001:db8::1",
+}
+
 SIGNING = frozenset(
     {
         dns.rdatatype.RRSIG,
@@ -77,7 +85,7 @@ def read_data(rtype: int, text: str, origin: dns.name.Name) -> tuple[dns.rdata.R
         rdata = read(text, origin) if read else _plain(rtype, text, origin)
         wire = wire_of(rdata)
     except Exception as error:  # whatever the library raises is a fault of this record, not of its zone
-        raise ValueError(_reason(error)) from error
+        raise ValueError(_reason(error, rtype)) from error
     if len(wire) > MESSAGE_ROOM:
         raise ValueError(f"its data has {len(wire)} bytes; {MESSAGE_ROOM} fit a message with the owner and a TSIG")
     return rdata, wire
@@ -90,8 +98,12 @@ def wire_of(rdata: dns.rdata.Rdata) -> bytes:
     return wire
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, rtype: int) -> str:
     text = re.sub(r"^<?\w+>?:\d+: ", "", str(error)).rstrip(".") or type(error).__name__
+    if text == MALFORMED:
+        return _FORMS.get(
+            rtype, f"not in the form of {dns.rdatatype.to_text(dns.rdatatype.RdataType.make(rtype))} data"
+        )
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 

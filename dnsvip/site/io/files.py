@@ -12,6 +12,7 @@ from dnsvip.site import Site
 from dnsvip.site.node_decoder import DecoderNode, build_decoder_node
 from dnsvip.site.node_file import NodeConfig, build_node
 from dnsvip.site.site_file import ReadZoneFile, build_site
+from dnsvip.site.which_file import DECODER, NODE, SITE, other_file
 
 MOST_INCLUDED = 128 << 20
 """Bytes of a file that a zone file includes."""
@@ -23,19 +24,19 @@ def load_site(path: Path) -> Site:
     Raises InvalidSite with all problems, or ConfigError where a file cannot be read.
     """
     try:
-        return build_site(_read_toml(path), zone_files(path.parent))
+        return build_site(_read_toml(path, SITE), zone_files(path.parent))
     except InvalidSite as error:
         raise InvalidSite(error.problems, str(path)) from None
 
 
 def load_node(path: Path) -> NodeConfig:
     """The node file at `path`, its paths made absolute; raises ConfigError with every problem."""
-    return build_node(_read_toml(path), path.parent.resolve() / path.name)
+    return build_node(_read_toml(path, NODE), path.parent.resolve() / path.name)
 
 
 def load_decoder_node(path: Path) -> DecoderNode:
     """The node file of a decoder, as `load_node`."""
-    return build_decoder_node(_read_toml(path), path.parent.resolve() / path.name)
+    return build_decoder_node(_read_toml(path, DECODER), path.parent.resolve() / path.name)
 
 
 def zone_files(folder: Path) -> ReadZoneFile:
@@ -91,13 +92,16 @@ def _read_included(folder: Path, name: str) -> str:
     return zone_text(octets)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, wanted: str) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            tables = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: is nested too deeply; no value of it needs more than a few levels") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
+    if other := other_file(tables, wanted):
+        raise ConfigError(f"{path}: {other}")
+    return tables
