@@ -70,8 +70,8 @@ def test_readme_has_commands() -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_run(page: Path, tmp_path: Path) -> None:
-    """The commands of a page exit 0, one after the other, on a copy of the examples, and leave keys, databases and tokens
-    neither among the examples nor where git would take them."""
+    """The commands of a page exit 0, one after the other, on a copy of the examples. They leave keys, databases and
+    tokens neither among the examples nor where git would take them."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     text = page.read_text()
     script = "\n".join([RUN, "set -x", RUN_NODE if NODE in text else "", *BLOCK.findall(text)])
