@@ -5,6 +5,7 @@ It opens no port and no database; `dnsvip serve` gives it a Node and a place to 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -42,6 +43,7 @@ from dnsvip.admin.operations import (
     keys,
     nodes,
     preview,
+    search,
     sessions,
     status,
     tokens,
@@ -74,6 +76,7 @@ RESOURCES = (
     decode,
     decoding_keys,
     explain,
+    search,
     audit,
     nodes,
     health,
@@ -122,6 +125,7 @@ def make_app(
     work.prepare(app, settings.limits)
     auth.prepare(app)
     client_flows.prepare(app)
+    app[search.TURN] = asyncio.Lock()
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES
         add(app, routes)

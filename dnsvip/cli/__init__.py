@@ -55,6 +55,7 @@ COMMANDS = {
     "sessions": ("operating.sessions", "Names that name a session of a service"),
     "tokens": ("operating.tokens", "Bearer tokens of the HTTP API"),
     "audit": ("operating.audit", "What was changed, by whom"),
+    "search": ("operating.search", "Everything that a text is in, or that an address leads to"),
     "explain": ("operating.explain", "What is answered to a requester, and why"),
     "doctor": ("machine.doctor", "What is wrong with this node, and how to fix it"),
     "demo": ("machine.demo", "The main job on real packets, in network namespaces"),

@@ -92,6 +92,7 @@ RIGHTS: Mapping[str, Right] = {
     "DELETE tokens/{name}": ("delete", "token"),
     "POST tokens/{name}/rotate": ("write", "token"),
     "GET whoami": ANYBODY,
+    "GET search": ANYBODY,  # what one may read
     "GET decode": ("read", "decode"),
     "POST decode": ("read", "decode"),
     "GET explain": ("read", "explain"),
@@ -138,6 +139,7 @@ RIGHTS: Mapping[str, Right] = {
 ADDRESS = "2001:db8:ffff::1"
 PROBES: Mapping[str, dict[str, Any]] = {
     "POST clients/import": {"path": "clients/import?dry_run=true", "data": b""},
+    "GET search": {"path": "search?q=example"},
     "GET decode": {"path": f"decode?address={ADDRESS}"},
     "POST decode": {"json": {"address": ADDRESS}},
     "GET explain": {"path": f"explain?qname=nowhere.invalid&source={ADDRESS}"},
@@ -340,6 +342,28 @@ async def check_looks(api: Api, all_: Everything, scopes: Scopes, headers: dict[
     await check_decode(api, ADDRESS, scopes, headers)
 
 
+async def check_search(
+    api: Api, all_: Everything, scopes: Scopes, headers: dict[str, str], dice: random.Random
+) -> None:
+    """A search finds what it finds for everybody, less what may not be read, and counts nothing else."""
+    kinds = {"server": "pool", "record": "zone"}
+    name = dice.choice([item["name"] for items in all_.objects.values() for item in items])
+    client = dice.choice(all_.objects["client"])
+    source = next((match["source"] for match in client["match"] if "source" in match), "2001:db8:ffff::/48")
+    for text in (name, name[:2], "test", source.partition("/")[0], str(client["id"]), "192.0.2"):
+        path = f"search?q={quote(text)}&limit=100"
+        whole, part = await api.ok("GET", path), await api.ok("GET", path, headers=headers)
+        wanted = [
+            item
+            for item in whole["items"]
+            if allowed(scopes, ("read", kinds.get(item["kind"], item["kind"])), item["of"] or item["name"])
+        ]
+        assert part == {"items": wanted, "more": whole["more"] and part["more"], "incomplete": []}, (text, scopes)
+        few = await api.ok("GET", f"search?q={quote(text)}&limit=1", headers=headers)
+        found = [item["kind"] for item in wanted]
+        assert few["more"] == [kind for kind in dict.fromkeys(found) if found.count(kind) > 1], (text, scopes)
+
+
 async def check_decode(api: Api, address: str, scopes: Scopes, headers: dict[str, str]) -> None:
     if allowed(scopes, ("read", "decode"), None):
         whole, part = (
@@ -419,3 +443,4 @@ async def test_who_may_do_what(api: Api) -> None:
         await check_powerdns(api, all_, scopes, headers)
         await check_gifts(api, all_, scopes, headers, dice)
         await check_looks(api, all_, scopes, headers, dice)
+        await check_search(api, all_, scopes, headers, dice)

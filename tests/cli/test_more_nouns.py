@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         server.apply()
         server.start("--token-file", "token")
         yield server
+
+
+def test_search(served: Node) -> None:
+    """A text leads to objects of every kind, an address to what it means; what is not found is said."""
+    text = ok(served, "search", "acme")
+    assert re.search(r"client\tacme\t", text)
+    assert re.search(r"tsig\tacme-key", text)
+    assert re.search(r"client\tacme\t\tclaims 198.51.100.7", ok(served, "search", "198.51.100.7"))
+    assert re.search(r"server\tslow-1\tslow\t", ok(served, "search", "fd00:10::21"))
+    assert "Nothing has 'nowhere' in it" in ok(served, "search", "nowhere")
+    assert as_json(served, "search", "example", "--limit", "1")["more"]
 
 
 def test_explain(served: Node) -> None:

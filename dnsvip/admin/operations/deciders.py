@@ -7,12 +7,17 @@ when it is first asked for, and from what there was before: answers do not wait 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from dnsvip.admin.node import Node
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.zones.catalog import ZoneEntry, by_apex, compile_zones
+from dnsvip.dns.zones.zone import CompiledZone
+from dnsvip.site import Snapshot
 
 
 class Deciders:
@@ -23,6 +28,8 @@ class Deciders:
         self._turn = asyncio.Lock()
         self._tables: DispatchTables | None = None
         self._engine: Engine | None = None
+        self._zones: Mapping[str, ZoneEntry] = {}
+        self._zones_of: Snapshot | None = None
 
     async def tables(self) -> DispatchTables:
         """The tables that dispatchers decide by."""
@@ -31,6 +38,18 @@ class Deciders:
             if self._tables is None or self._tables.snapshot is not snapshot:
                 self._tables = await asyncio.to_thread(DispatchTables, snapshot, self._tables)
             return self._tables
+
+    async def zones(self) -> Mapping[Labels, CompiledZone | None]:
+        """The zones as they are answered from, by apex; None: its text is broken."""
+        serving = self._node.engine()
+        if serving is not None:
+            return serving.zones.by_apex
+        async with self._turn:
+            snapshot = self._node.snapshot()
+            if self._zones_of is not snapshot:
+                self._zones = await asyncio.to_thread(compile_zones, snapshot.site, self._zones)
+                self._zones_of = snapshot
+            return by_apex(self._zones)
 
     async def engine(self) -> Engine:
         """The engine that answers DNS."""

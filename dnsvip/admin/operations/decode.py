@@ -19,6 +19,7 @@ from dnsvip.admin.operations.deciders import DECIDERS
 from dnsvip.dispatcher.verdict import AddressVerdict
 from dnsvip.dispatcher.verify.explain import verdict_json
 from dnsvip.site import STRICT, Tier
+from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import Action
 
 
@@ -44,6 +45,11 @@ async def by_body(request: web.Request) -> web.Response:
 
 
 async def _decoded(request: web.Request, asked: Decode) -> web.Response:
+    return bodies.answer(await told(request, asked))
+
+
+async def told(request: web.Request, asked: Decode) -> JsonObject:
+    """What an address carries; raises Refusal where that tells of what the caller may not see."""
     verifier = (await request.app[DECIDERS].tables()).verifier
     node, address = request.app[NODE], asked.address
     now = node.now()
@@ -53,7 +59,7 @@ async def _decoded(request: web.Request, asked: Decode) -> web.Response:
     for tier in _tiers(node.snapshot().site.tiers.values(), verdict):
         demand_seen(request, "decode", "tier", tier)
     answer = verdict_json(address, verdict, verifier.explain(verdict, int(address), now))
-    return bodies.answer({**answer, "generation": node.snapshot().generation})
+    return {**answer, "generation": node.snapshot().generation}
 
 
 def _tiers(tiers: Iterable[Tier], verdict: AddressVerdict) -> set[str]:
