@@ -59,7 +59,7 @@ def test_a_client_editor_on_all_pages(visit: Open, tokens: dict[str, str]) -> No
     """The navigation has the pages that it may see; every other one says what is hidden, and asks for nothing."""
     page = visit("clients", token=tokens["client-editor"])
     expect(page.locator(".side nav a")).to_have_text(["Overview", "Clients", "Usage", "Tiers and clusters"])
-    expect(page.locator("#find")).to_have_attribute("placeholder", "Find a client")
+    expect(page.locator("#find")).to_have_attribute("placeholder", "Find a name, an address, a record")
     for place in PAGES:
         go(page, place)
         expect(page.locator("#page [data-hidden]")).to_contain_text("This token may not see")

@@ -229,6 +229,8 @@ def _detail(kind: str, thing: Any) -> str | None:
             return f"tier {thing.tier}, {thing.state.value}"
         case "cluster":
             return f"prefix {thing.prefix}"
+        case "service":
+            return ", ".join(f"cluster {name}" for name in (thing.cluster, thing.cluster4) if name)
         case "pool":
             return f"{len(thing.servers)} server{'s' if len(thing.servers) != 1 else ''}"
     return None

@@ -137,7 +137,7 @@ export function rateOr(value) {
  */
 function topOf(series, before) {
   const most = Math.max(...series.flatMap((each) => each.tops.map((value) => value ?? 0)), 0);
-  return most > before || most < before / 3 ? ceiling(most) : before;
+  return !before || most > before || most < before / 3 ? ceiling(most) : before;
 }
 
 /**

@@ -8,7 +8,8 @@ import { isOpen, PAGES } from "./pages.js";
 
 /** @type {Entry[]} */
 const KEYS = [
-  [["/"], "Find a client, or paste an address"],
+  [["/"], "Find anything: a name, an address, a record"],
+  [["↓"], "Next of what is found; Enter opens it"],
   [["?"], "This help"],
   [["t"], "Switch between light and dark"],
   [["Esc"], "Close what is open, or leave a field"],

@@ -77,7 +77,10 @@ export const SECTIONS = [
   },
 ];
 
-export const PAGES = SECTIONS.flatMap((section) => section.pages);
+/** @type {Page} reached by the search at the top */
+const SEARCH = { name: "search", title: "Search", icon: "search", key: "/" };
+
+export const PAGES = [...SECTIONS.flatMap((section) => section.pages), SEARCH];
 
 /**
  * Whether the session's token may see a page.

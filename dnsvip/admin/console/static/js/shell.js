@@ -1,6 +1,7 @@
 // @ts-check
 // The frame: navigation, search, generation, alerts, theme, sign-out. Pages are shown in its `main`.
 import { fill, h } from "./dom.js";
+import { finder } from "./finder.js";
 import { inWords } from "./fleet.js";
 import { clock, whole } from "./format.js";
 import { showHelp } from "./help.js";
@@ -8,12 +9,9 @@ import { icon } from "./icons.js";
 import { bind } from "./keyboard.js";
 import { listen } from "./live.js";
 import { isOpen, PAGES, SECTIONS } from "./pages.js";
-import { may } from "./rights.js";
 import { go, link } from "./router.js";
 
 /** @typedef {import("./signin.js").Session} Session */
-
-const ADDRESS = /^[0-9a-f:.]*[:.][0-9a-f:.]*$/i;
 
 /**
  * Build the frame into `root`; returns the element that pages are shown in and a function to mark the page.
@@ -71,27 +69,6 @@ function side(session) {
 
 /** @param {() => unknown} leave */
 function top(leave) {
-  const [clients, addresses] = [may("read", "client"), may("read", "decode")];
-  const finds =
-    clients && addresses ? "Find a client, or paste an address" : clients ? "Find a client" : "Paste an address";
-  const find = h("input", {
-    type: "search",
-    id: "find",
-    placeholder: matchMedia("(max-width: 620px)").matches ? "Find" : finds,
-    "aria-label": finds,
-    autocomplete: "off",
-    spellcheck: "false",
-  });
-  const form = h("form.find", { role: "search" }, icon("search", 16), find, h("kbd", { "aria-hidden": "true" }, "/"));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = find.value.trim();
-    if (!text) return;
-    find.value = "";
-    find.blur();
-    if (addresses && (!clients || ADDRESS.test(text))) go("address", { address: text });
-    else go("clients", { q: text });
-  });
   /** @param {string} name @param {string} text @param {() => unknown} action @param {import("./dom.js").Props} extra */
   const button = (name, text, action, extra = {}) =>
     h(
@@ -111,7 +88,7 @@ function top(leave) {
   return h(
     "header.top",
     toggle,
-    clients || addresses ? form : h("span.find"),
+    finder(),
     h(
       "div.top-end",
       generation,
