@@ -109,6 +109,26 @@ export async function get(path, options) {
   return (await call("GET", path, options)).data;
 }
 
+const MOST_PAGES = 50;
+
+/**
+ * All objects of a list, page after page.
+ * @param {string} path
+ * @param {CallOptions} [options]
+ * @returns {Promise<any[]>}
+ */
+export async function all(path, options) {
+  const items = [];
+  /** @type {string | null} */
+  let next = path;
+  for (let page = 0; next && page < MOST_PAGES; page += 1) {
+    const data = await get(next, options);
+    items.push(...data.items);
+    next = data.next?.startsWith(ROOT) ? data.next : null;
+  }
+  return items;
+}
+
 /**
  * A path under the API from its parts, each escaped.
  * @param {...string} parts

@@ -24,6 +24,8 @@ const UNITS = [
   [1, "s"],
 ];
 
+const BIT_UNITS = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"];
+
 /** Seconds in at most two units: "3 h 20 min". @param {number} seconds */
 export function duration(seconds) {
   let left = Math.max(0, Math.round(seconds));
@@ -48,3 +50,10 @@ export function ago(seconds, now = Date.now() / 1000) {
  * @param {string} one
  */
 export const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
+
+/** Bytes per second as bits per second: "12.5 Mbit/s". @param {number} bytes */
+export function bitrate(bytes) {
+  const bits = 8 * bytes;
+  const step = Math.min(BIT_UNITS.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(bits, 1)) / 3)));
+  return `${RATE.format(bits / 1000 ** step)} ${BIT_UNITS[step]}`;
+}

@@ -7,9 +7,10 @@ import { go } from "./router.js";
 /** @typedef {import("./dom.js").Child} Child */
 
 /**
- * A column; `sort` is what the API sorts by for it, an `extra` one is not shown on a phone.
+ * A column; `sort` is what the API sorts by for it, an `extra` one is not shown on a phone, a `quiet` one has its title for
+ * screen readers.
  * @template T
- * @typedef {{ title: string, cell: (row: T) => Child, number?: boolean, sort?: string, extra?: boolean }} Column
+ * @typedef {{ title: string, cell: (row: T) => Child, number?: boolean, sort?: string, extra?: boolean, quiet?: boolean }} Column
  */
 
 /**
@@ -55,7 +56,7 @@ function kindOf({ number, extra }) {
  * @param {Sorting} [sorting]
  */
 function titleOf(column, sorting) {
-  if (!column.title) return h("span.sr-only", "Actions");
+  if (!column.title || column.quiet) return h("span.sr-only", column.title || "Actions");
   const { sort } = column;
   if (!sort || !sorting) return column.title;
   const by = sorting.by();
