@@ -23,6 +23,7 @@ class Node:
     `store` gives the open store and raises StoreError while the database has not been reached. `snapshot`
     is what this node answers DNS from; `dns` its counters. A dispatcher of this machine tells its own at
     the Unix socket `dispatcher`. `now` gives unix seconds.
+    `name` and `instance` are those that it reports by, so that it does not count itself twice.
     `engine` is the one that answers DNS in this process, None where other processes do; `geo` knows places for them.
     """
 
@@ -33,6 +34,8 @@ class Node:
     now: Callable[[], float] = field(default=time.time)
     engine: Callable[[], Engine | None] = field(default=lambda: None)
     geo: Geo | None = None
+    name: str = ""
+    instance: str = ""
 
 
 NODE = web.AppKey("node", Node)

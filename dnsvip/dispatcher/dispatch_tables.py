@@ -159,9 +159,11 @@ class DispatchTables:
         own = {(key, version): self._ring(some, version, old) for key, some in targets.items() for version in (4, 6)}
         self._rings = {(name, version): self._resolved(name, version, own) for name, version in own}
         self._prefixes: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
-        for prefix in (cluster.prefix for cluster in snapshot.site.clusters.values()):
+        self._clusters: dict[tuple[int, int, int], str] = {}
+        for name, prefix in ((cluster.name, cluster.prefix) for cluster in snapshot.site.clusters.values()):
             shift = prefix.max_prefixlen - prefix.prefixlen
             self._prefixes[prefix.version].append((shift, int(prefix.network_address) >> shift))
+            self._clusters[prefix.version, *self._prefixes[prefix.version][-1]] = name
 
     def _find_translating(self) -> None:
         """The pools and sets that have servers under nat, each with the IP version of those; and by the addresses of
@@ -199,6 +201,18 @@ class DispatchTables:
             if address >> shift == number:
                 return True
         return False
+
+    def cluster_of(self, data: bytes) -> str:
+        """The name of the cluster that a packet goes to; empty for none, and where its addresses are unreadable."""
+        version = data[0] >> 4 if data else 0
+        place = _DESTINATION.get(version)
+        if place is None or len(data) < place.stop:
+            return ""
+        address = int.from_bytes(data[place], "big")
+        for shift, number in self._prefixes[version]:
+            if address >> shift == number:
+                return self._clusters[version, shift, number]
+        return ""
 
     def is_shared(self, address: AddressVerdict) -> bool:
         """Whether an address has a session that a label named, which is not one client's alone."""
@@ -283,6 +297,10 @@ def forward_to(
 ) -> Verdict:
     """The verdict that sends a packet of a flow (its 64-bit hash) to a server."""
     return Verdict(Action.FORWARD, reason.value, target, dscp, target.mode, delay=delay, flow_hash=flow_hash)
+
+
+_DESTINATION = {4: slice(16, 20), 6: slice(24, 40)}
+"""Where the destination is in a packet of each IP version."""
 
 
 def session_seconds(cluster: Cluster | ClassCluster | None) -> int:

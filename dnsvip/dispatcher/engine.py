@@ -254,6 +254,7 @@ def _admitted(
         flow = flows.record(packet.key, owner, life, sticky, seconds, holder, anonymous=anonymous, answered=answered)
         flows.take_over(flow, resumed=address.reason is AddressReason.RESUMED)
         flows.opened[tier.name] += 1
+        flows.opened_at[target.number] += 1
         if route.rule and address.cluster:
             flows.routed[address.cluster.name, route.rule] += 1
     else:

@@ -124,6 +124,11 @@ def totals(counts: PairCounts) -> dict[str, int]:
     return {reason: sum(by_action.values()) for reason, by_action in counts.items()}
 
 
+def drop_counts(numbers: Mapping[tuple[str, str], int]) -> list[dict[str, str | int]]:
+    """Packets dropped or answered by cluster and action, as JSON values."""
+    return [{"cluster": cluster, "action": action, "packets": n} for (cluster, action), n in sorted(numbers.items())]
+
+
 WORDS: Mapping[str, str] = {
     "known": "known flow",
     "reselected": "known flow whose server is gone, moved to another server of the pool",

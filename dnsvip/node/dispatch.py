@@ -15,6 +15,7 @@ from dnsvip.dispatcher.io.control import SOCKET, Control
 from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
 from dnsvip.dispatcher.io.user.runner import Runner
+from dnsvip.node.figures import FIGURES, DispatcherTop, figures
 from dnsvip.node.give_way import GiveWay
 from dnsvip.node.health_endpoints import observed_dispatch, observing
 from dnsvip.node.lifecycle import Stopping, following, run_until_one_ends
@@ -62,12 +63,15 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
         runner, health = make_runner(settings, follower.snapshot, keep=keep, state_dir=node.state_dir), Health()
         await runner.start()
 
-        follower.describe(lambda: _report(runner, health))
+        usage = UsageReport(runner, follower, DispatcherTop(live, runner))
+        follower.describe(lambda: _report(runner, health, usage))
 
         flows: Callable[[], Mapping[str, int]] = dict
 
         def status() -> dict[str, Any]:
-            return {**with_health(runner.status(), health), "flow_log": dict(flows())}
+            own = {"node": follower.name, "instance": follower.instance, "sent": runner.totals()["sent"]}
+            used = usage.total._asdict()
+            return {**with_health(runner.status(), health), **own, "usage": used, "flow_log": dict(flows())}
 
         try:
             missing = partial(_missing, runner, health, follower)
@@ -75,7 +79,7 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
             listen, give_way = node.metrics.dispatch_listen, GiveWay(runner.poll)
             async with observing(listen, live, observed, "metrics.dispatch_listen", give_way=give_way):
                 with flow_log(live, runner) as flows:
-                    await _run(live, follower, runner, health, status, stopping)
+                    await _run(live, follower, runner, health, usage, status, stopping)
         finally:
             await health.stop()
             await runner.stop()
@@ -92,13 +96,20 @@ def _missing(runner: DataPlane, health: Health, follower: SnapshotFollower, clus
     return (*detached, *cluster_reasons(cluster, follower.snapshot.site, usable))
 
 
-def _report(runner: DataPlane, health: Health) -> dict[str, Any]:
-    problems = [*runner.problems, *health.problems]
-    return reported(health.status(), ({"where": each.where, "message": each.message} for each in problems))
+def _report(runner: DataPlane, health: Health, usage: UsageReport) -> dict[str, Any]:
+    problems, totals = [*runner.problems, *health.problems], runner.totals()
+    report = reported(health.status(), ({"where": each.where, "message": each.message} for each in problems))
+    return {**report, FIGURES: figures("dispatcher", totals, flows=totals["flows"], top=usage.top.shown())}
 
 
 async def _run(
-    live: LiveConfig, follower: SnapshotFollower, runner: DataPlane, health: Health, status: Status, stopping: Stopping
+    live: LiveConfig,
+    follower: SnapshotFollower,
+    runner: DataPlane,
+    health: Health,
+    usage: UsageReport,
+    status: Status,
+    stopping: Stopping,
 ) -> None:
     freezer, notifier = GcFreezer(), Notifier(os.environ)
 
@@ -121,7 +132,7 @@ async def _run(
                 follower.run(),
                 runner.run(),
                 health.run(runner.update),
-                UsageReport(runner, follower).run(),
+                usage.run(),
                 notifier.keep_alive(),
                 stopping.over(notifier, lambda: live.node.grace_seconds),
             )

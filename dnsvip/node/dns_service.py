@@ -8,8 +8,9 @@ in force, at the start zones that answer SERVFAIL, so that what is wrong can be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,11 +21,13 @@ from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.io.top import DnsTop
 from dnsvip.errors import Problem
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.catalogs import Catalogs
 from dnsvip.node.certifying import Certifying, making
 from dnsvip.node.duty import Duty
+from dnsvip.node.figures import FIGURES, anonymised, figures
 from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
@@ -56,10 +59,10 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def answering(
-    live: LiveConfig, follower: SnapshotFollower, most_streams: int | None = None
+    live: LiveConfig, follower: SnapshotFollower, most_streams: int | None = None, *, totals: bool = True
 ) -> AsyncIterator[DnsServer]:
-    """A DNS server that answers while the context lasts, on at most `most_streams` TCP connections. Raises
-    PlatformError where it cannot listen."""
+    """A DNS server that answers while the context lasts, on at most `most_streams` TCP connections. Its `totals` are
+    in the node's reports, unless another process sums them up. Raises PlatformError where it cannot listen."""
     settings, geo_files = live.node.dns, GeoFiles(live.node.geo.database)
     engine = _first_engine(follower.snapshot, geo_files, settings)
     server = DnsServer(settings, engine, most_streams=most_streams)
@@ -98,12 +101,14 @@ async def answering(
     agents, catalogs = ParentalAgents(server, follower, duty), Catalogs(server, follower, duty)
     publishing, resigning = Publishing(settings, server, follower, duty), Resigning(follower, duty)
 
-    def reported() -> dict[str, Any]:
-        workers = secondaries, catalogs, notifying, agents, publishing, resigning
-        warnings = [warning for worker in workers for warning in worker.warnings()]
-        return _with_warnings({**compiling.reported(), **publishing.reported(), DUTY: True}, warnings)
-
-    follower.describe(reported)
+    workers = secondaries, catalogs, notifying, agents, publishing, resigning
+    shown = _counting(live, server)
+    follower.describe(
+        lambda: _with_warnings(
+            {**compiling.reported(), **publishing.reported(), DUTY: True, **shown(totals=totals)},
+            [warning for worker in workers for warning in worker.warnings()],
+        )
+    )
     live.subscribe(reconfigure)
     await server.start()
     works = (
@@ -129,6 +134,13 @@ async def answering(
         await compiling.jobs.close()
         await server.stop()
         await updating.close()
+
+
+def _counting(live: LiveConfig, server: DnsServer) -> Callable[..., dict[str, Any]]:
+    """Count what a server is asked most; returns what gives its figures, with `totals` or without."""
+    top = DnsTop(lambda: server.engine, lambda: partial(anonymised, live.node.log.queries))
+    server.show_top(top)
+    return lambda *, totals: {FIGURES: figures("dns", server.counters() if totals else {}, top=top.shown())}
 
 
 @asynccontextmanager

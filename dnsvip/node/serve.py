@@ -28,6 +28,7 @@ from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.node.api_listener import api_listening
 from dnsvip.node.descriptors import divide
 from dnsvip.node.dns_service import answering
+from dnsvip.node.figures import FIGURES, figures
 from dnsvip.node.first_token import retry_first_token, try_first_token
 from dnsvip.node.give_way import GiveWay, never
 from dnsvip.node.health_endpoints import host_port, observed_serve, observing
@@ -72,6 +73,8 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
         dns: DnsServer | Workers = await stack.enter_async_context(
             _workers(live, node_file) if node.dns.workers > 1 else answering(live, follower, shares.dns)
         )
+        if isinstance(dns, Workers):
+            follower.describe(lambda: {FIGURES: figures("dns", dns.counters())})
         work: list[Awaitable[object]] = [follower.run(), stopping.over(notifier, lambda: live.node.grace_seconds)]
         endpoints: dict[str, Any] = {"dns": [f"{_url(e)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
@@ -135,7 +138,16 @@ def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers
         return dns.engine if isinstance(dns, DnsServer) else None
 
     geo = None if isinstance(dns, DnsServer) else GeoFiles(node.geo.database).geo
-    return Node(store, lambda: follower.snapshot, dns.counters, node.state_dir / SOCKET, engine=engine, geo=geo)
+    return Node(
+        store,
+        lambda: follower.snapshot,
+        dns.counters,
+        node.state_dir / SOCKET,
+        engine=engine,
+        geo=geo,
+        name=follower.name,
+        instance=follower.instance,
+    )
 
 
 def _url(endpoint: Endpoint) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import reduce
 from heapq import nlargest
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from dnsvip.dispatcher.flows.usage import MOST, Used, added
 from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.errors import DnsvipError
+from dnsvip.node.figures import DispatcherTop
 from dnsvip.store.following.follower import SnapshotFollower
 
 SECONDS = 5.0
@@ -27,10 +29,12 @@ log = structlog.get_logger()
 
 
 class UsageReport:
-    """Reports from `run` on, and once more at the end. What a program in the kernel counted before that is left out."""
+    """Reports from `run` on, and once more at the end. What a program in the kernel counted before that is left out.
+    `total` is what all clients have used since then, `top` knows who uses most."""
 
-    def __init__(self, runner: DataPlane, follower: SnapshotFollower) -> None:
-        self._runner, self._follower = runner, follower
+    def __init__(self, runner: DataPlane, follower: SnapshotFollower, top: DispatcherTop) -> None:
+        self._runner, self._follower, self.top = runner, follower, top
+        self.total = Used()
         self._waiting: dict[int, Used] = {}
         self._one_by_one = asyncio.Lock()
         self._pruned = 0.0
@@ -48,6 +52,8 @@ class UsageReport:
     async def _report(self) -> None:
         async with self._one_by_one:
             used = await self._runner.take_usage()
+            self.total = reduce(Used.plus, used.values(), self.total)
+            self.top.used(used)
             self._waiting = added(self._waiting, used, MOST_WAITING)
             await self._store()
 

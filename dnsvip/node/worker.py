@@ -39,7 +39,7 @@ def main(node_file: str) -> int:
 
 
 async def _work(live: LiveConfig, parent: Parent) -> None:
-    async with following(live.node, ["dns"]) as follower, answering(live, follower) as server:
+    async with following(live.node, ["dns"]) as follower, answering(live, follower, totals=False) as server:
         reload_on_hangup(live, Notifier({}), "")
         parent.report(ready=[list(astuple(endpoint)) for endpoint in server.endpoints])
         await run_until_one_ends([follower.run(), parent.stopped(server.counters)])

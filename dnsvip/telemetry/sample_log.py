@@ -98,11 +98,7 @@ class SampleLog(Generic[T, R]):
 
     def anonymise(self, address: IPv4Address | IPv6Address) -> str:
         """The address, truncated to the configured prefix."""
-        if address.version == 4:
-            keep = self._settings.keep4
-            return str(address) if keep == 32 else str(IPv4Network((address, keep), strict=False))
-        keep = self._settings.keep6
-        return str(address) if keep == 128 else str(IPv6Network((address, keep), strict=False))
+        return truncated(address, self._settings.keep4, self._settings.keep6)
 
     def _run(self) -> None:
         opened, reported = False, False
@@ -138,6 +134,13 @@ class SampleLog(Generic[T, R]):
                 self.dropped += taken
                 raise
             self.written += taken
+
+
+def truncated(address: IPv4Address | IPv6Address, keep4: int, keep6: int) -> str:
+    """An address as the network of so many of its bits; whole where that is all."""
+    if address.version == 4:
+        return str(address) if keep4 == 32 else str(IPv4Network((address, keep4), strict=False))
+    return str(address) if keep6 == 128 else str(IPv6Network((address, keep6), strict=False))
 
 
 class JsonLines:

@@ -93,6 +93,9 @@ class Plane:
             raise DnsvipError("away")
         self.kept = added(self.kept, used, 100)
 
+    def used(self, used: dict[int, Used]) -> None:
+        pass
+
     async def prune(self) -> None:
         pass
 
@@ -100,7 +103,7 @@ class Plane:
 async def test_what_the_database_does_not_take_stays() -> None:
     """Amounts from while the database is away follow, and none twice; those from before the start are left out."""
     plane = Plane({1: Used(100)}, {1: Used(1)}, {1: Used(2), 2: Used(3)})
-    report = UsageReport(plane, plane)  # type: ignore[arg-type] - what it uses of both
+    report = UsageReport(plane, plane, plane)  # type: ignore[arg-type] - what it uses of them
     await plane.take_usage()
     plane.fails = True
     await report._report()
@@ -109,3 +112,4 @@ async def test_what_the_database_does_not_take_stays() -> None:
     await report._report()
     await report._report()
     assert plane.kept == {1: Used(3), 2: Used(3)}
+    assert report.total == Used(6)

@@ -13,6 +13,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from dnsvip.dispatcher.reason import REASONS, zero_counts
+from dnsvip.dns.io.latency import Latency
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site.epochs import NodeReport
 from dnsvip.telemetry.endpoints import ApiCounts
@@ -29,6 +30,8 @@ STATUS = {
     "rules": [{"cluster": "web", "rule": "2", "flows": 5}, {"cluster": "web", "rule": "client", "flows": 1}],
     "policed": [{"tier": "gold", "done": "marked", "packets": 8}],
     "send_failed": 1,
+    "drops": [{"cluster": "web", "action": "drop", "packets": 6}],
+    "usage": {"packets": 5, "bytes": 500, "flows": 2, "drops": 1},
     "flows": {
         "established": 4,
         "new": 2,
@@ -39,7 +42,7 @@ STATUS = {
         "not_recorded": 3,
     },
     "servers": [
-        {"pool": "fast", "name": "fast-1", "packets": 12, "healthy": True, "weight": 100},
+        {"pool": "fast", "name": "fast-1", "packets": 12, "bytes": 900, "new_flows": 2, "healthy": True, "weight": 100},
         {"pool": "slow", "name": "slow-1", "packets": 3},
     ],
     "unreachable": ["fd00::1"],
@@ -82,6 +85,32 @@ def test_dns_counters() -> None:
     assert ("dnsvip_dns_transport_total", "tcp_open") not in found
 
 
+def test_states_of_servers() -> None:
+    """Out of service counts before failing, failing before draining; an agent is heard where the operator is silent."""
+    rows = {
+        "maint": {"set": "maint", "state": "maint", "healthy": None},
+        "down": {"set": "down", "state": "down", "healthy": None},
+        "failing": {"set": "drain", "state": "down", "healthy": False},
+        "drain": {"set": "up", "state": "drain", "healthy": True},
+        "healthy": {"set": "up", "state": "up", "healthy": True},
+        "unchecked": {"set": "up", "state": "up", "healthy": None},
+    }
+    assert {name: dispatch.state_of(row) for name, row in rows.items()} == {name: name for name in rows}
+
+
+def test_a_histogram_of_latency() -> None:
+    """Buckets are cumulative, as Prometheus reads them, and there is none before anything was counted."""
+    latency = Latency()
+    latency.observe(0.0002, 64)
+    latency.observe(0.3, 128)
+    found = values(dns.families({"latency": dict(latency.counters())}))
+    buckets = {key[1]: number for key, number in found.items() if key[0] == "dnsvip_dns_latency_seconds_bucket"}
+    assert (buckets["0.0001"], buckets["0.00025"], buckets["0.1"], buckets["0.5"], buckets["+Inf"]) == (0, 1, 1, 3, 3)
+    assert abs(found["dnsvip_dns_latency_seconds_sum",] - 0.6002) < 1e-6
+    assert found["dnsvip_dns_latency_seconds_count",] == 3
+    assert not [key for key in values(dns.families({})) if "latency" in key[0]]
+
+
 def test_dispatcher_status() -> None:
     """Packets by reason and action, flows by state, servers by pool; what a runner does not report has no sample."""
     found = values(dispatch.families(STATUS))
@@ -96,6 +125,12 @@ def test_dispatcher_status() -> None:
     assert found["dnsvip_dispatch_server_packets_total", "slow", "slow-1"] == 3
     assert found["dnsvip_dispatch_server_healthy", "fast", "fast-1"] == 1
     assert ("dnsvip_dispatch_server_healthy", "slow", "slow-1") not in found
+    assert found["dnsvip_dispatch_server_bytes_total", "fast", "fast-1"] == 900
+    assert found["dnsvip_dispatch_server_new_flows_total", "fast", "fast-1"] == 2
+    assert found["dnsvip_dispatch_server_state", "fast", "fast-1", "healthy"] == 1
+    assert found["dnsvip_dispatch_server_state", "slow", "slow-1", "unchecked"] == 1
+    assert found["dnsvip_dispatch_cluster_drops_total", "web", "drop"] == 6
+    assert found["dnsvip_dispatch_client_bytes_total",] == 500
     assert values(dispatch.families({}))["dnsvip_dispatch_unreachable_servers",] == 0
 
 

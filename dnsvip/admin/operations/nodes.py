@@ -27,11 +27,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The database's generation, the processes that report to it, and what is wrong with them; as JSON values."""
+    """The database's generation, the processes that report to it, and what is wrong with them; as JSON values, and
+    the reports themselves."""
 
     generation: int
     processes: list[JsonObject]
     troubles: list[JsonObject]
+    reports: Sequence[NodeReport] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ async def fleet(node: Node) -> Fleet:
     except Exception:  # noqa: BLE001 - as below
         some = [report for report in reports if _can_be_judged(site, report, now)]
         wrong = troubles(site, some, generation, now, drained)
-    return Fleet(generation, processes, [asdict(trouble) for trouble in wrong])
+    return Fleet(generation, processes, [asdict(trouble) for trouble in wrong], reports)
 
 
 def _can_be_judged(site: Site, report: NodeReport, now: float) -> bool:
@@ -190,9 +192,12 @@ def _row(report: NodeReport, generation: int, lagging_since: float | None, now: 
         "key_encryption_keys": sorted(report.keks or ()),
         WARNINGS: [*warnings, *gone],
         ABOUT: [*about, *[("node", report.name)] * len(gone)],
-        "detail": {key: value for key, value in report.detail.items() if key not in (WARNINGS, ABOUT, "stopped")},
+        "detail": {key: value for key, value in report.detail.items() if key not in _OWN},
     }
 
+
+_OWN = frozenset((WARNINGS, ABOUT, "stopped", "figures"))
+"""What a process tells that is no part of its row's `detail`; the console makes sums of figures (console/live.py)."""
 
 ROUTES = [
     Operation("GET", f"{ROOT}/nodes", list_all, "node", query=NodesQuery),

@@ -208,8 +208,9 @@ def place_of(client: int) -> int:
 class Flows:
     """All state between packets: flows, translations, fragments, used single-use addresses, bad proofs (`guesses`),
     how many relayed flows each client has opened lately (`relayed`), token buckets, the packets that the runner holds
-    (`hold`), the number of flows each tier has opened (`opened`), and of those that a rule or their client decided the
-    pool of (`routed`, by cluster and rule); `labels_ignored` counts new flows whose flow label is no claim.
+    (`hold`), the number of flows each tier has opened (`opened`) and each server got (`opened_at`, by its number), and
+    of those that a rule or their client decided the pool of (`routed`, by cluster and rule); `labels_ignored` counts
+    new flows whose flow label is no claim.
 
     `bound` is the maximum number of flows; at most a quarter of them are new ones. `anonymous` is how many of the
     established ones are, `places` how many of the others each client has (`place_of`). `lowest_priority` is
@@ -232,6 +233,7 @@ class Flows:
         "lowest_priority",
         "not_recorded",
         "opened",
+        "opened_at",
         "places",
         "probation",
         "relayed",
@@ -257,6 +259,7 @@ class Flows:
         self._walked = -1
         self.lowest_priority: int | None = None
         self.opened: Counter[str] = Counter()
+        self.opened_at: Counter[int] = Counter()
         self.routed: Counter[tuple[str, int]] = Counter()
         self.usage = Usage()
         self.tier_names = [""]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from dnsvip.dispatcher.flows.usage import Used
+from dnsvip.dispatcher.io.user.refused import Show
 from dnsvip.dispatcher.observe.plane import ObservedPlane
 from dnsvip.errors import Problem
 from dnsvip.site import Snapshot
@@ -43,6 +44,14 @@ class DataPlane(ObservedPlane, Protocol):
     async def take_usage(self) -> Mapping[int, Used]:
         """What each client has used since the last time, by id; where few places are left, those that have used least
         give theirs up."""
+
+    def totals(self) -> dict[str, Any]:
+        """The part of `status` that is for sums over the site, read quickly: `actions`, `new_flows`, what was `sent` to
+        servers, `flows`."""
+
+    def watch_refused(self, show: Show | None) -> None:
+        """Show a thinned sample of the packets that are dropped or answered from now on; None: no more. Call it again
+        about once a second: that lets the sample follow their number."""
 
     def status(self) -> dict[str, Any]:
         """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""

@@ -25,6 +25,7 @@ from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.hits import Hit, Keep, Miss, Unsigned, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of
 from dnsvip.dns.identity.arrival import Arrival, Transport
+from dnsvip.dns.io.top import DnsTop
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.builder import finished
@@ -43,7 +44,8 @@ log = structlog.get_logger()
 
 class Responder:
     """Answers messages with `fast` and the engine behind it. All may be replaced at any time: `limiter` (None: no rate
-    limit), `samples`, which takes those queries that `every` picks, and `make` (None: all are refused)."""
+    limit), `samples`, which takes those queries that `every` picks, `top`, which knows what is asked most (None: nobody
+    wants to know), and `make` (None: all are refused)."""
 
     def __init__(self, engine: Engine, front_ends: FrontEnds, tally: Counter[str]) -> None:
         self.fast = FastPath(engine)
@@ -51,6 +53,7 @@ class Responder:
         self.samples: Offered[Sample] | None = None
         self.every: Every | Several[Sample] = Every(1)
         self.make: Make | None = None
+        self.top: DnsTop | None = None
         self._front_ends, self._tally = front_ends, tally
         self._fast_failures = 0
         self.on_notify: Callable[[Labels], object] | None = None
@@ -68,6 +71,8 @@ class Responder:
     ) -> tuple[bytes | Iterator[bytes] | Later | None, bool]:
         """As `stream`, and whether the response is for its requester alone: made for it, or for what it has proved."""
         now, fast = time.time(), self.fast
+        if self.top is not None and self.top.picks(1):
+            self.top.take(source, wire)
         private = bool(arrival.certificate or arrival.token)
         try:
             hit = fast.stream(wire, source, arrival, now)
@@ -152,6 +157,9 @@ class Responder:
         """The responses, each after its id, to those datagrams that the fast path has an answer to; and the others,
         which `answer` answers. `keys` and `width` as in `hotpath.keys`; `ids` are the messages' ids, two bytes each."""
         now = time.time()
+        if self.top is not None:
+            for place in self.top.picks(len(keys)):
+                self.top.take(address_of(keys[place], width), _wire(keys[place], ids, place, width))
         hits, misses = self._look(keys, ids, listener, width, now)
         if not (misses or self.limiter or self.samples):
             return [hit[0] for hit in hits], ()  # type: ignore[index]  # without a miss all are hits
@@ -160,9 +168,8 @@ class Responder:
             self._limit_hits(keys, ids, listener, width, now, hits, answers)
         fast, later = self.fast, []
         for place, known, keep, tail, unsigned in misses:
-            key, id_ = keys[place], bytes(ids[2 * place : 2 * place + 2])
-            size = len(key) - width + 2  # with its id; of a message that is too long only the header is read
-            wire = id_ + key[width : width + (size if size <= MAX_QUERY else HEADER_SIZE) - 2]
+            key = keys[place]
+            wire = _wire(key, ids, place, width)
             peer = peer_of(key, width)
             proven = fast.proves(wire, peer, now)
             later.append(Waiting(place, wire, peer, listener, fast, known, keep, tail, proven, unsigned))
@@ -356,6 +363,12 @@ _VERSIONS = ((4, 4), (16, 6))
 """Bytes of an address, and its IP version."""
 
 _VERSION = dict(_VERSIONS)
+
+
+def _wire(key: bytes, ids: bytearray, place: int, width: int) -> bytes:
+    """One message of a batch; of one that is too long only the header is read."""
+    size = len(key) - width + 2  # with its id
+    return bytes(ids[2 * place : 2 * place + 2]) + key[width : width + (size if size <= MAX_QUERY else HEADER_SIZE) - 2]
 
 
 def _reply(replies: Mapping[int, Reply], hits: Sequence[Hit | None], ids: bytearray, place: int) -> Reply:

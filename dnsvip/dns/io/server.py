@@ -25,6 +25,7 @@ from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Geo
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.https import Service
+from dnsvip.dns.io.latency import Latency
 from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.quic import doq, http3
 from dnsvip.dns.io.quic.connection import Connection
@@ -33,6 +34,7 @@ from dnsvip.dns.io.quic.server import QuicServer
 from dnsvip.dns.io.responder import Make, Responder, Waiting
 from dnsvip.dns.io.tcp import Application, Listening, Stream
 from dnsvip.dns.io.tls import Terminator
+from dnsvip.dns.io.top import DnsTop
 from dnsvip.dns.io.turns import DatagramTurns
 from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
@@ -110,7 +112,8 @@ class DnsServer:
         self._responder = Responder(engine, self.front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
         self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
-        self._turns = DatagramTurns(self._responder.answer, self._responder.drop)
+        self._latency = Latency()
+        self._turns = DatagramTurns(self._responder.answer, self._responder.drop, self._latency)
         self._datagrams: list[Batches[Waiting]] = []
         self._servers: list[asyncio.Server] = []
         self._terminators: list[Terminator | QuicCredentials] = []
@@ -229,6 +232,10 @@ class DnsServer:
         if self.ahead is not None:
             self.ahead.renew()
 
+    def show_top(self, top: DnsTop | None) -> None:
+        """Have what is asked most counted there from now on."""
+        self._responder.top = top
+
     def on_notify(self, take: Callable[[Labels], object]) -> None:
         """Call `take` with the apex of each secondary zone that a primary sends NOTIFY for."""
         self._responder.on_notify = take
@@ -250,6 +257,7 @@ class DnsServer:
             "tiers": dict(counters.tiers),
             "zones": self._zones(),
             "vips": {kind.value: number for kind, number in counters.kinds.items()},
+            "latency": self._latency.counters(),
             "xdp": ahead,
             "transport": {"tcp_open": 0, **self._tally},
             **{name: self._logs[name][0].counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
@@ -277,7 +285,7 @@ class DnsServer:
                 self._listen_quic(sock, listener)
             elif sock.type == socket.SOCK_DGRAM:
                 respond = responder.datagrams_behind if self.front_ends else responder.datagrams
-                datagrams = Batches(sock, listener.name, respond, self._tally, self._turns)
+                datagrams = Batches(sock, listener.name, respond, self._tally, self._turns, self._latency)
                 datagrams.start()
                 self._datagrams.append(datagrams)
             else:

@@ -15,6 +15,7 @@ from time import perf_counter, thread_time
 from typing import Protocol, TypeAlias
 
 from dnsvip.dns.io.buffers import BATCH, Destination
+from dnsvip.dns.io.latency import Latency
 from dnsvip.dns.io.responder import Later, Waiting
 from dnsvip.dns.protection.sources import source_of
 from dnsvip.fair_queue import FairQueue
@@ -44,8 +45,14 @@ class DatagramTurns:
     """What waits on all sockets of one event loop. `answer` makes an answer without its id, None for none, or has one
     made, with it; `drop` is told how many got none for want of time."""
 
-    def __init__(self, answer: Callable[[Waiting], bytes | Later | None], drop: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Waiting], bytes | Later | None],
+        drop: Callable[[int], None],
+        latency: Latency | None = None,
+    ) -> None:
         self._answer, self._drop = answer, drop
+        self._latency = latency or Latency()
         self._later: set[Later] = set()
         self._queue: FairQueue[_Entry] = FairQueue()
         self._scheduled: asyncio.Handle | None = None
@@ -92,6 +99,7 @@ class DatagramTurns:
                 self._await(answer, sender, destination)
             elif answer is not None:
                 self._made += 1
+                self._latency.observe(perf_counter() - entry[3] + PATIENCE)
                 due.setdefault(sender, []).append((destination, waiting.wire[:2], answer))
             if thread_time() >= end:
                 break

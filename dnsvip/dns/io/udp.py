@@ -19,11 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import groupby
-from time import thread_time
+from time import perf_counter, thread_time
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from dnsvip.dns.hotpath.keys import WIDTH
 from dnsvip.dns.io.buffers import BATCH, Buffers, Destination, Run
+from dnsvip.dns.io.latency import Latency
 
 W = TypeVar("W")
 W_contra = TypeVar("W_contra", contravariant=True)
@@ -65,9 +66,16 @@ class Batches(Generic[W]):
     """One bound UDP socket, answering in the name of `listener` from `start` to `stop`."""
 
     def __init__(
-        self, sock: socket.socket, listener: str, respond: RespondAll[W], tally: Counter[str], turns: Turns[W]
+        self,
+        sock: socket.socket,
+        listener: str,
+        respond: RespondAll[W],
+        tally: Counter[str],
+        turns: Turns[W],
+        latency: Latency | None = None,
     ) -> None:
         self._sock, self._listener, self._respond, self._tally, self._turns = sock, listener, respond, tally, turns
+        self._latency = latency or Latency()
         wild = ip_address(sock.getsockname()[0]).is_unspecified
         self._buffers, self._later = (Buffers(sock.family, wild=wild) for _ in range(2))
         self._width = WIDTH[4 if sock.family == socket.AF_INET else 6]
@@ -110,11 +118,13 @@ class Batches(Generic[W]):
                     continue
                 return
             self._tally["udp_messages"] += number
+            begun = perf_counter()
             answers, later = self._respond(buffers.keys(number), buffers.ids, self._listener, self._width)
             if later:
                 self._turns.put(later, self, buffers.destination)
             if len(later) < number:
                 self._send(fd, answers)
+                self._latency.observe(perf_counter() - begun, number - len(later))
             if number < BATCH or thread_time() >= end:
                 return
 

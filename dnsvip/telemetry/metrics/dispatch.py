@@ -56,6 +56,12 @@ _CHECKS: Mapping[str, tuple[str, str]] = {
     "probes": ("dnsvip_dispatch_probes", "Health checks performed."),
     "failures": ("dnsvip_dispatch_probe_failures", "Health checks that failed."),
 }
+_USAGE: Mapping[str, tuple[str, str]] = {
+    "packets": ("dnsvip_dispatch_client_packets", "Packets of all clients that were forwarded."),
+    "bytes": ("dnsvip_dispatch_client_bytes", "Bytes of the packets of all clients that were forwarded."),
+    "flows": ("dnsvip_dispatch_client_flows", "New flows of all clients."),
+    "drops": ("dnsvip_dispatch_client_drops", "Packets of all clients that were dropped or answered."),
+}
 _SERVER = ("pool", "server")
 
 
@@ -70,6 +76,10 @@ def families(status: Mapping[str, Any]) -> Iterator[Metric]:
     text = "New flows whose pool a rule of their cluster decided, or their client (rule client)."
     rules = (((one["cluster"], one["rule"]), float(one["flows"])) for one in status.get("rules", []))
     yield counters("dnsvip_dispatch_rule_flows", text, ("cluster", "rule"), rules)
+    text = "Packets dropped or answered, by the cluster of their destination."
+    drops = (((one["cluster"], one["action"]), float(one["packets"])) for one in status.get("drops", []))
+    yield counters("dnsvip_dispatch_cluster_drops", text, ("cluster", "action"), drops)
+    yield from (counter(name, text, status["usage"][key]) for key, (name, text) in _USAGE.items() if "usage" in status)
     text = "Packets over the limits of their tier's policing, dropped or marked."
     policed = (((one["tier"], one["done"]), float(one["packets"])) for one in status.get("policed", []))
     yield counters("dnsvip_dispatch_policed_packets", text, ("tier", "done"), policed)
@@ -114,6 +124,19 @@ def _buckets(tables: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
     yield counters("dnsvip_dispatch_buckets_shared", text, ("holders",), of("shared"))
 
 
+def state_of(server: Mapping[str, Any]) -> str:
+    """The state of a server: out of service where an operator says so, failing by its check, or what both leave."""
+    wanted, now, healthy = server.get("set"), server.get("state", "up"), server.get("healthy")
+    if wanted in _OUT:
+        return str(wanted)
+    if healthy is False:
+        return "failing"
+    return str(now) if now != "up" else "unchecked" if healthy is None else "healthy"
+
+
+_OUT = ("down", "maint")
+
+
 def _servers(servers: list[Mapping[str, Any]]) -> Iterator[Metric]:
     def of(key: str) -> Iterator[tuple[tuple[str, ...], float]]:
         return (
@@ -121,6 +144,13 @@ def _servers(servers: list[Mapping[str, Any]]) -> Iterator[Metric]:
         )
 
     yield counters("dnsvip_dispatch_server_packets", "Packets sent to a server.", _SERVER, of("packets"))
+    text = "Bytes of IP packets sent to a server, as they came."
+    yield counters("dnsvip_dispatch_server_bytes", text, _SERVER, of("bytes"))
+    text = "New flows that were recorded for a server."
+    yield counters("dnsvip_dispatch_server_new_flows", text, _SERVER, of("new_flows"))
+    states = [((server["pool"], server["name"], state_of(server)), 1.0) for server in servers]
+    text = "State of a server, always 1: healthy, failing, unchecked, drain, maint or down."
+    yield gauges("dnsvip_dispatch_server_state", text, (*_SERVER, "state"), states)
     text = (
         "Whether a server passes its check and can be reached: 1 or 0; absent without a check, and while down or maint."
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
-from prometheus_client.core import Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 
 from dnsvip.telemetry.metrics.exposition import by_label, counters, gauge, gauges
 
@@ -42,9 +43,21 @@ def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
     queries = (((proto, rcode), number) for (proto, rcode), number in _pairs(totals.get("queries", {})))
     text = "Queries answered, by transport and rcode."
     yield counters("dnsvip_dns_queries", text, ("proto", "rcode"), queries)
+    yield _latency(totals.get("latency", {}))
     open_ = {key.removesuffix(OPEN): n for key, n in totals.get("transport", {}).items() if key.endswith(OPEN)}
     yield gauges("dnsvip_dns_connections", "Open connections by transport.", ("proto",), by_label(open_))
     yield gauge("dnsvip_dns_tcp_connections", "Open TCP connections.", open_.get("tcp", 0))
+
+
+def _latency(counts: Mapping[str, int]) -> Metric:
+    """The histogram of the sampled times; `counts` as dns.io.latency has them."""
+    text = "Time from when a datagram is read until its answer is sent, of one in 64."
+    family = HistogramMetricFamily("dnsvip_dns_latency_seconds", text)
+    bounds = sorted((name for name in counts if name != "microseconds"), key=float)
+    if bounds:
+        sums = accumulate(counts[name] for name in bounds)
+        family.add_metric([], list(zip(bounds, map(float, sums), strict=True)), counts["microseconds"] / 1e6)
+    return family
 
 
 def _pairs(numbers: Mapping[str, int]) -> Iterator[tuple[tuple[str, str], int]]:

@@ -289,6 +289,8 @@ static __always_inline int forward(struct xdp_md *ctx, struct work *w, const str
 		translate(ctx);
 	if (v->mode != MODE_ENCAP && v->dscp != NO_DSCP)
 		set_dscp(ctx, &w->packet, v->dscp);
+	hop->packets++;
+	hop->bytes += w->packet.end - w->packet.network;
 	return send(ctx, hop);
 }
 
@@ -315,6 +317,32 @@ static __always_inline void count(struct xdp_md *ctx, const struct verdict *v)
 	}
 }
 
+static __always_inline int is_refused(const struct verdict *v)
+{
+	return v->action == ACTION_DROP || v->action == ACTION_ANSWER;
+}
+
+/* Counts a packet that is dropped or answered, by its cluster. Always 0. */
+static __noinline int count_drop(void)
+{
+	struct site *site = current_site();
+	struct work *w = work();
+	struct cluster_drops *drops;
+	__u32 cluster;
+
+	if (!site || !w || !w->packet.readable)
+		return 0;
+	cluster = cluster_of(&w->cluster, site, &w->packet.key);
+	drops = cluster < MAX_CLUSTERS ? bpf_map_lookup_elem(&cluster_drops, &cluster) : NULL;
+	if (!drops)
+		return 0;
+	if (w->verdict.action == ACTION_DROP)
+		drops->dropped++;
+	else
+		drops->answered++;
+	return 0;
+}
+
 static __always_inline int is_watched(__u32 kind, const __be64 *value)
 {
 	struct watch name = {.kind = kind, .value = {value[0], value[1]}};
@@ -330,6 +358,7 @@ __noinline int send_event(struct xdp_md *ctx)
 	struct event *event;
 	__be64 client[2] = {};
 	int watched = 0;
+	__u32 rate;
 
 	if (!c || !w)
 		return 0;
@@ -339,7 +368,8 @@ __noinline int send_event(struct xdp_md *ctx)
 			  is_watched(WATCH_ADDRESS, w->packet.key.source) ||
 			  (w->client && is_watched(WATCH_CLIENT, client));
 	}
-	if (!watched && bpf_get_prandom_u32() >= c->sample)
+	rate = is_refused(&w->verdict) && c->drops > c->sample ? c->drops : c->sample;
+	if (!watched && bpf_get_prandom_u32() >= rate)
 		return 0;
 	event = &w->event;
 	event->time = w->now;
@@ -403,8 +433,13 @@ int dispatch(struct xdp_md *ctx)
 	else if (decide_without_flow())
 		decide_unknown_error(w, site);
 	count(ctx, &w->verdict);
-	if (c->sample || c->watched)
+	if (is_refused(&w->verdict)) {
+		count_drop();
+		if (c->drops || c->sample || c->watched)
+			send_event(ctx);
+	} else if (c->sample || c->watched) {
 		send_event(ctx);
+	}
 	if (c->trace)
 		trace(&w->verdict);
 	return carry_out(ctx, w, c);

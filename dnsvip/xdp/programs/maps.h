@@ -32,7 +32,7 @@ struct config {
 	__u32 generation;   /* rises with every change of what addresses mean */
 	__u32 marked;       /* every flow to a forged address has its mark in the filter (STRAY) */
 	__u32 use_share;    /* how many entries of map `uses` one client may have */
-	__u32 unused;
+	__u32 drops;        /* as `sample`, of packets that are dropped or answered */
 };
 
 struct {
@@ -404,7 +404,8 @@ struct {
 	__type(value, struct bucket_set);
 } client_buckets SEC(".maps"), source_buckets SEC(".maps");
 
-/* The next hop to a server, by bpf_fib_lookup, valid for a while. */
+/* The next hop to a server, by bpf_fib_lookup, valid for a while, and what has gone there: beside each other, as every
+ * forwarded packet needs both. */
 struct hop {
 	__u64 until; /* unix nanoseconds */
 	__u32 interface;
@@ -412,6 +413,10 @@ struct hop {
 	__u8 destination[6];
 	__u8 source[6];
 	__u32 known; /* ever resolved */
+	__u64 packets;
+	__u64 bytes; /* of IP packets as they came */
+	__u64 flows; /* recorded */
+	__u64 unused_word;
 };
 
 struct {
@@ -451,6 +456,19 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } routed SEC(".maps");
+
+/* Packets dropped and answered, by the cluster of their destination. */
+struct cluster_drops {
+	__u64 dropped;
+	__u64 answered;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_CLUSTERS);
+	__type(key, __u32);
+	__type(value, struct cluster_drops);
+} cluster_drops SEC(".maps");
 
 /* Events counted beside a packet's one reason. */
 enum side {

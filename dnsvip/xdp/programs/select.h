@@ -239,6 +239,16 @@ static __noinline int count_route(const struct address_verdict *j)
 	return 0;
 }
 
+/* Counts a new flow at its server. Always 0. */
+static __noinline int count_flow(__u32 server)
+{
+	struct hop *hop = bpf_map_lookup_elem(&hops, &server);
+
+	if (hop)
+		hop->flows++;
+	return 0;
+}
+
 static __always_inline void record_flow(struct work *w, const struct site *site, struct lanes *l,
 				     __u32 session_seconds)
 {
@@ -250,6 +260,7 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 	if (w->verdict.reason != REASON_RELAYED) { /* what is relayed its owner counts */
 		if (opened_by_tier)
 			(*opened_by_tier)++;
+		count_flow(w->verdict.server);
 		if (w->address_verdict.route.rule)
 			count_route(&w->address_verdict);
 	}

@@ -23,6 +23,7 @@ from dnsvip.dispatcher.engine import outcome
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.paths import Paths
+from dnsvip.dispatcher.io.user.refused import Refused
 from dnsvip.dispatcher.io.user.view import UserEvents
 from dnsvip.dispatcher.packet import Malformed, Packet, parse
 from dnsvip.dispatcher.peers import step_of
@@ -45,8 +46,8 @@ log = structlog.get_logger()
 class PacketLoop:
     """Reads, decides and sends, between `start` and `stop`. `tables` may be replaced between any two packets.
 
-    `sent` has a packet count per server number. `send_failed` counts packets that the
-    kernel refused to send. `lost` gets a PlatformError when the device disappears.
+    `sent` has the packets and bytes per server number, `refused` those that went to none. `send_failed` counts packets
+    that the kernel refused to send. `lost` gets a PlatformError when the device disappears.
     """
 
     def __init__(self, flows: Flows, paths: Paths, events: UserEvents, encap_source: bytes) -> None:
@@ -54,7 +55,8 @@ class PacketLoop:
         # One table for each action: finding it by identity is quicker than by the hash of an enum's member.
         self._forwarded, self._dropped = dict.fromkeys(REASONS, 0), dict.fromkeys(REASONS, 0)
         self._others = {Action.ANSWER: dict.fromkeys(REASONS, 0), Action.PASS: dict.fromkeys(REASONS, 0)}
-        self.sent: dict[int, int] = {}
+        self.sent: dict[int, list[int]] = {}
+        self.refused = Refused()
         self.send_failed = 0
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flows, self._paths, self._events = flows, paths, events
@@ -129,6 +131,8 @@ class PacketLoop:
                     log.error("packets make the program fail", where=problem.where, problem=problem.message)
                 if events.sinks:
                     events.show(data, verdict, now)
+                if action is not forward:
+                    self.refused.note(data, verdict, tables)
                 if action is not drop:
                     self._handle(data, verdict)
         except BlockingIOError:
@@ -162,6 +166,7 @@ class PacketLoop:
         """Have a packet wait for its turn; where there is no room, others go."""
         for gone in self._turns.put(data, packet, step):
             self._dropped[PacketReason.OVERLOAD.value] += 1
+            self.refused.note(gone.data, overloaded(gone.packet), self.tables)
             if self._events.sinks:
                 self._events.show(gone.data, overloaded(gone.packet), now)
 
@@ -190,6 +195,8 @@ class PacketLoop:
             log.error("packets make the program fail", where=problem.where, problem=problem.message)
         if self._events.sinks:
             self._events.show(data, verdict, now)
+        if action is not Action.FORWARD:
+            self.refused.note(data, verdict, self.tables)
         if action is not Action.DROP:
             self._handle(data, verdict)
 
@@ -214,7 +221,9 @@ class PacketLoop:
 
     def _send(self, data: bytes, verdict: Verdict, server: Target) -> None:
         """Forward one packet to a server; like a router, a packet that the kernel refuses is lost and counted."""
-        self.sent[server.number] = self.sent.get(server.number, 0) + 1
+        sent = self.sent.get(server.number) or self.sent.setdefault(server.number, [0, 0])
+        sent[0] += 1
+        sent[1] += len(data)
         out = data
         if verdict.mode is not Forward.DIRECT or verdict.dscp is not None:
             out = output_bytes(data, verdict, self._encap_source)

@@ -32,12 +32,13 @@ from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, is_up, open
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths, relayed_socket
+from dnsvip.dispatcher.io.user.refused import Show
 from dnsvip.dispatcher.io.user.uses_file import NAME, UsesFile
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
 from dnsvip.dispatcher.peers import ALONE
 from dnsvip.dispatcher.policing import policed_counts
-from dnsvip.dispatcher.reason import PairCounts, totals
+from dnsvip.dispatcher.reason import PairCounts, drop_counts, totals
 from dnsvip.dispatcher.routes import rule_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.dispatcher.token_bucket import Buckets
@@ -57,6 +58,8 @@ MTU_ENCAP = 1280 + OVERHEAD
 """MTU that a tunnel needs for the smallest MTU of IPv6 inside."""
 ALIGN_SECONDS = 3.0
 """How often routes and rules are compared with what they should be."""
+
+_NONE = (0, 0)
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -225,13 +228,12 @@ class Runner:
             "actions": counts,
             "send_failed": self._packets.send_failed,
             "new_flows": dict(self.flows.opened),
+            "drops": drop_counts(self._packets.refused.drops),
             "rules": rule_counts(self.flows.routed),
             "policed": policed_counts(self.flows.buckets.policed),
             "labels_ignored": self.flows.labels_ignored,
             "flows": {
-                "established": len(self.flows.established),
-                "new": len(self.flows.probation),
-                "bound": self._settings.flows,
+                **self._held(),
                 "evicted": self.flows.evicted,
                 "expired": self.flows.expired,
                 "not_promoted": self.flows.kept_new,
@@ -255,6 +257,21 @@ class Runner:
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
             "problems": [{"where": problem.where, "message": problem.message} for problem in self.problems],
         }
+
+    def totals(self) -> dict[str, Any]:
+        """See DataPlane.totals."""
+        packets, size = map(sum, zip(_NONE, *self._packets.sent.values(), strict=True))
+        sent = {"packets": packets, "bytes": size}
+        return {"actions": self.counts(), "new_flows": dict(self.flows.opened), "sent": sent, "flows": self._held()}
+
+    def _held(self) -> dict[str, int]:
+        established, new = len(self.flows.established), len(self.flows.probation)
+        return {"established": established, "new": new, "bound": self._settings.flows}
+
+    def watch_refused(self, show: Show | None) -> None:
+        """See DataPlane.watch_refused."""
+        self._packets.refused.show = show
+        self._packets.refused.thinning.relax()
 
     def _watched(self, settings: DispatchSettings) -> PeerWatch | None:
         """The watch on the other dispatchers, where there are any."""
@@ -283,7 +300,9 @@ class Runner:
                     "weight": server.weight if takes_new else 0,
                     "used": number in tables.targets,
                     "mtu": self._paths.mtus.get(server.address.packed),
-                    "packets": sum(self._packets.sent.get(one, 0) for one in numbers),
+                    "packets": sum(self._packets.sent.get(one, _NONE)[0] for one in numbers),
+                    "bytes": sum(self._packets.sent.get(one, _NONE)[1] for one in numbers),
+                    "new_flows": sum(self.flows.opened_at[one] for one in numbers),
                 }
 
     async def _keep_paths(self) -> None:

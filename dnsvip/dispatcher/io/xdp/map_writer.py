@@ -13,9 +13,10 @@ from __future__ import annotations
 import errno
 import hmac
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
@@ -25,7 +26,7 @@ from dnsvip.dispatcher.flows.usage import REST, Used, leaving
 from dnsvip.dispatcher.flows.uses import share_of
 from dnsvip.dispatcher.io.xdp.attribute_masks import AttributeMasks
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, TooMany
-from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image
+from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image, parts_of
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
 from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.io.xdp.table import divide
@@ -48,7 +49,24 @@ SWEEP_SECONDS = 10.0
 """A sweep takes an eighth of a microsecond for each flow, so not every tick runs one."""
 WALK_SLICE = 65_536
 """Flows looked at in one system call."""
+ETHERNET = 14
+"""Bytes of a frame before its packet."""
 MOST_GENERATIONS = (1 << 32) - 2
+
+
+class Sent(NamedTuple):
+    """What a server got: packets, their bytes, and new flows."""
+
+    packets: int = 0
+    bytes: int = 0
+    flows: int = 0
+
+
+class Forwarded(NamedTuple):
+    """Packets and their bytes."""
+
+    packets: int
+    bytes: int
 
 
 class MapWriter:
@@ -219,6 +237,14 @@ class MapWriter:
             for reason, by_action in zero_counts().items()
         }
 
+    def forwarded(self) -> Forwarded:
+        """All packets that were forwarded, and their bytes without the link's header."""
+        reasons, forward = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")["forward"]
+        unpack, each = TYPES.struct("counter").unpack, self._maps["counters"].get_each
+        counters = [unpack(v) for number in reasons.values() for v in each(u32(number + len(reasons) * forward))]
+        packets = sum(counter["packets"] for counter in counters)
+        return Forwarded(packets, sum(counter["bytes"] for counter in counters) - ETHERNET * packets)
+
     def auxiliary_counters(self) -> dict[str, int]:
         """Events that are counted beside a packet's one reason (enum side)."""
         return {
@@ -233,6 +259,34 @@ class MapWriter:
             for number, name in self.ids.tiers.names.items()
         }
         return {name: count for name, count in counts.items() if count}
+
+    def sent(self) -> dict[tuple[str, str], Sent]:
+        """What each server got, by pool and server: what the kernel sent it, and all flows recorded for it."""
+        hop, each = TYPES.struct("hop"), self._maps["hops"].get_each
+        stride = hop.size // 8
+        places = [hop.members[name].offset // 8 for name in ("packets", "bytes", "flows")]
+        sums: dict[tuple[str, str], Sent] = {}
+        for number, name in self.ids.servers.names.items():
+            pool, _, server, _ = parts_of(name)
+            if pool:  # else another dispatcher
+                words = array("Q", b"".join(each(u32(number))))
+                more = (sum(words[place::stride]) for place in places)
+                sums[pool, server] = Sent(*map(sum, zip(sums.get((pool, server), Sent()), more, strict=True)))
+        return sums
+
+    def drops(self) -> dict[tuple[str, str], int]:
+        """Packets dropped or answered, by cluster and action, where there are any."""
+        counts: dict[tuple[str, str], int] = {}
+        for number, name in self.ids.clusters.names.items():
+            each = [
+                TYPES.struct("cluster_drops").unpack(value)
+                for value in self._maps["cluster_drops"].get_each(u32(number))
+            ]
+            for action, member in (("drop", "dropped"), ("answer", "answered")):
+                if count := sum(one[member] for one in each):
+                    key = name.partition("/")[0], action
+                    counts[key] = counts.get(key, 0) + count
+        return counts
 
     def policed(self) -> dict[tuple[str, str], int]:
         """Packets over the limits of a tier's policing, by tier and what was done with them, where there are any."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,15 +21,16 @@ import structlog
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.usage import Used
+from dnsvip.dispatcher.io.user.refused import Show
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
-from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
+from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, Sent
 from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, detach
 from dnsvip.dispatcher.io.xdp.table import bucket_status, states
 from dnsvip.dispatcher.io.xdp.view import KernelEvents, KernelFlows
 from dnsvip.dispatcher.policing import policed_counts
-from dnsvip.dispatcher.reason import totals
+from dnsvip.dispatcher.reason import drop_counts, totals
 from dnsvip.dispatcher.routes import rule_counts
 from dnsvip.dispatcher.token_bucket import MOST, Limit
 from dnsvip.errors import PlatformError, Problem
@@ -96,6 +97,22 @@ class XdpRunner:
         writer = self._offload.writer
         return await self._runner.in_worker(writer.take_usage) if writer else {}
 
+    def totals(self) -> dict[str, Any]:
+        """See DataPlane.totals; what was sent is what the kernel forwarded, or handed up to be."""
+        program, writer = self._offload.program, self._offload.writer
+        if program is None or writer is None:
+            return self._runner.totals()
+        sent = writer.forwarded()._asdict()
+        return {"actions": writer.counts(), "new_flows": writer.opened(), "sent": sent, "flows": self._held(program)}
+
+    def _held(self, program: PinnedProgram) -> dict[str, int]:
+        established, new = self._count(program)
+        return {"established": established, "new": new, "bound": self._settings.flows}
+
+    def watch_refused(self, show: Show | None) -> None:
+        """See DataPlane.watch_refused. What the kernel hands up it has decided to forward."""
+        self.events.watch_refused(show)
+
     @property
     def unreachable(self) -> Collection[bytes]:
         """See DataPlane.unreachable."""
@@ -119,7 +136,6 @@ class XdpRunner:
             return status
         counts, auxiliary_counters = writer.counts(), writer.auxiliary_counters()
         counters = totals(counts)
-        established, new = self._count(program)
         return status | {
             "mode": "xdp",
             "device": program.interface,
@@ -133,16 +149,13 @@ class XdpRunner:
             "guesses_refused": auxiliary_counters["guess-refused"],
             "labels_ignored": auxiliary_counters["label-ignored"],
             "flows": {
-                "established": established,
-                "new": new,
-                "bound": self._settings.flows,
+                **self._held(program),
                 "expired": self._expired,
                 "not_promoted": auxiliary_counters["kept-new"],
                 "not_recorded": auxiliary_counters["not-remembered"],
             },
-            "servers": [
-                {name: value for name, value in server.items() if name != "packets"} for server in status["servers"]
-            ],
+            "drops": drop_counts(writer.drops()),
+            "servers": list(with_sent(status["servers"], writer.sent())),
             "xdp": {
                 "attached": self._offload.mode.name.lower(),
                 "program": program.programs[PROGRAM].tag,
@@ -223,7 +236,7 @@ class KernelOffload:
     def close(self) -> None:
         """See Offload.close."""
         if self.writer is not None and self._ran:
-            self.writer.settings(user_space=0, sample=0, watched=0)  # no process takes packets or events
+            self.writer.settings(user_space=0, sample=0, drops=0, watched=0)  # no process takes packets or events
         if self._neighbours is not None:
             if not (self._keep and self._ran):
                 self._neighbours.keep([])
@@ -261,6 +274,18 @@ class KernelOffload:
             self.program.attach(self.mode)
             self._attached = self._ran = True
             self.writer.settings(user_space=1)
+
+
+def with_sent(servers: Iterable[Mapping[str, Any]], kernel: Mapping[tuple[str, str], Sent]) -> Iterator[dict[str, Any]]:
+    """The user-space runner's servers, with what the kernel sent them as well; it has recorded all flows."""
+    for server in servers:
+        sent = kernel.get((server["pool"], server["name"]), Sent())
+        yield {
+            **server,
+            "packets": server["packets"] + sent.packets,
+            "bytes": server["bytes"] + sent.bytes,
+            "new_flows": sent.flows,
+        }
 
 
 def handed_up_tables(tables: DispatchTables) -> DispatchTables:

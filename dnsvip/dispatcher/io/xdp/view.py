@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.owner import dscp_of
+from dnsvip.dispatcher.io.user.refused import Show
 from dnsvip.dispatcher.io.xdp.image import parts_of, set_name
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, padded
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
@@ -33,6 +34,9 @@ ALL = (1 << 32) - 1
 ADJUST_SECONDS = 1.0
 ETHERNET = 14
 """Bytes of a frame before its packet."""
+REFUSED_SHOWN = 256
+"""About how many refused packets become events between two calls of `watch_refused`, at most."""
+_REFUSED = frozenset((Action.DROP, Action.ANSWER))
 _UNREADABLE = frozenset(MALFORMED.values())
 
 Sink = Callable[[Event], None]
@@ -93,7 +97,9 @@ class KernelEvents:
         self._writer: MapWriter | None = None
         self._entries: set[bytes] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._sample = 0
+        self._sample = self._drops = 0
+        self._refused: Show | None = None
+        self._refused_shown = 0
         self._counted = (0, 0)
         self._shown = self._missed = 0
 
@@ -114,12 +120,24 @@ class KernelEvents:
 
         return stop
 
+    def watch_refused(self, show: Show | None) -> None:
+        """See `DataPlane.watch_refused`. The share that is sent is halved where too many came since the last time, and
+        doubled where few did."""
+        if (show is None) is not (self._refused is None):
+            self._refused, self._drops = show, 0 if show is None else ALL
+        elif show is not None:
+            many, few = self._refused_shown > REFUSED_SHOWN, self._refused_shown < REFUSED_SHOWN // 4
+            self._drops = self._drops // 2 or 1 if many else min(ALL, 2 * self._drops + 1) if few else self._drops
+        self._refused_shown = 0
+        self._renew()
+
     def _renew(self) -> None:
         """Have the program in force send the events that are asked for now."""
         maps, writer = self._kernel.kernel_maps() or ({}, None)
-        if writer is not self._writer or not self._sinks:
+        wanted = bool(self._sinks) or self._refused is not None
+        if writer is not self._writer or not wanted:
             self._close()
-        if writer is None or not self._sinks:
+        if writer is None or not wanted:
             return
         if self._ring is None:
             self._open(maps, writer)
@@ -127,6 +145,7 @@ class KernelEvents:
         exact = all(entry is not None for entry in entries)
         self._set_watches({entry for entry in entries if entry is not None})
         self._set_sample(0 if exact else self._sample or ALL)
+        writer.settings(drops=self._drops)
 
     def _open(self, maps: Mapping[str, Map], writer: MapWriter) -> None:
         loop = asyncio.get_running_loop()
@@ -148,6 +167,7 @@ class KernelEvents:
             with suppress(KernelRefused):  # of a program that has been replaced
                 self._set_watches(set())
                 self._set_sample(0)
+                self._writer.settings(drops=0)
         self._writer, self._sample = None, 0
         self._entries.clear()
 
@@ -159,7 +179,8 @@ class KernelEvents:
             return
         packets, lost = self._count(self._writer)
         new_packets, new_lost = packets - self._counted[0], lost - self._counted[1]
-        self._missed += new_lost if self._sample in (0, ALL) else max(new_packets - self._shown, 0)
+        if self._sinks:
+            self._missed += new_lost if self._sample in (0, ALL) else max(new_packets - self._shown, 0)
         self._counted, self._shown = (packets, lost), 0
         if self._sample:
             self._set_sample(min(ALL, max(1, ALL * SHOWN // max(new_packets, SHOWN))))
@@ -176,6 +197,10 @@ class KernelEvents:
         action = Action(_by_number("action", "ACTION_")[raw["action"]])
         key = b"" if reason in _UNREADABLE else key_of(raw["key"])
         event = Event(raw["time"], key, raw["length"] - ETHERNET, reason, action, server)
+        if self._refused is not None and action in _REFUSED and key and self._drops:
+            self._refused_shown += 1
+            half = (len(key) - 5) // 2
+            self._refused(key[1 : 1 + half], reason, max(1, ALL // max(self._drops, self._sample)))
         for sink, _query in tuple(self._sinks):
             sink(event)
 

@@ -92,7 +92,7 @@ class Kernel:
         self.program, self.programs, self.maps = programs["dispatch"], programs, maps
         self.writer = MapWriter(maps, programs)
         self.writer.settings(trace=1, user_space=1)
-        hop = TYPES.struct("hop").pack(
+        hop = TYPES.struct("hop").pack_sparse(
             until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK[:6], source=OUR_LINK[:6], known=1
         )
         for number in range(TYPES.constants("bounds")["MAX_SERVERS"]):

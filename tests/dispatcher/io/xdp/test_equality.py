@@ -13,10 +13,13 @@ from random import Random
 import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.reason import REASONS
+from dnsvip.dispatcher.engine import decide
+from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.io.user.refused import Refused
+from dnsvip.dispatcher.reason import REASONS, Action
 from dnsvip.dispatcher.token_bucket import SECOND
 from tests.dispatcher.build import NOW, snapshot
-from tests.dispatcher.io.xdp.kernel import Kernel, Reference, loaded
+from tests.dispatcher.io.xdp.kernel import Kernel, Reference, counted_down, loaded
 from tests.dispatcher.test_fuzz import PACKETS as MUTATED
 from tests.dispatcher.test_fuzz import mutated, seeds
 from tests.long import long_or
@@ -83,3 +86,35 @@ def test_mutated_packets(kernel: None, program: Kernel) -> None:
     after = program.writer.counters()
     assert {reason: after[reason] - before[reason] for reason in seen} == seen
     assert sum(after.values()) - sum(before.values()) == seen.total() == MUTATED
+
+
+def test_counters_of_servers_and_clusters(kernel: None, program: Kernel) -> None:
+    """Packets, bytes and new flows of each server, and drops of each cluster, are those that the reference counts."""
+    tables = DispatchTables(snapshot())
+    program.writer.apply(tables)
+    program.forget()
+    before, dropped_before = program.writer.sent(), program.writer.drops()
+    flows, refused, now = Flows(4096, program.buckets()), Refused(), int(NOW) * SECOND
+    sent = Counter[tuple[str, str]]()
+    for data in [packet for packet in seeds() for _ in range(3)]:
+        now += 500_000
+        came = counted_down(data)
+        verdict, actual = decide(came, tables, flows, now), program.see(data, now)
+        if verdict.action is Action.FORWARD:
+            target = verdict.server
+            if target is not None and not verdict.delay and actual.data != data:  # sent by the kernel itself
+                sent[target.pool, target.name] += 1
+                sent[target.pool, f"{target.name} bytes"] += (
+                    int.from_bytes(data[4:6], "big") + 40 if data[0] >> 4 == 6 else len(data)
+                )
+        else:
+            refused.note(came, verdict, tables)
+    opened = {(tables.targets[number].pool, tables.targets[number].name): n for number, n in flows.opened_at.items()}
+    after = program.writer.sent()
+    assert opened
+    for key in after:
+        gained = tuple(new - old for new, old in zip(after[key], before.get(key, (0, 0, 0)), strict=True))
+        assert gained == (sent[key], sent[key[0], f"{key[1]} bytes"], opened.get(key, 0)), key
+    dropped = {key: n - dropped_before.get(key, 0) for key, n in program.writer.drops().items()}
+    assert {key: n for key, n in dropped.items() if n} == refused.drops
+    assert sum(refused.drops.values()) > 10
