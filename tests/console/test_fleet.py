@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import time
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.console.conftest import WAIT_MS, Open
 from tests.console.site import Site
 from tests.console.test_look import flaws
+from tests.console.test_overview import BUSY, SECONDS
 
 SINCE = r", since \d\d:\d\d:\d\d\."
 NOBODY = "No dispatcher reports: packets to the clusters' addresses reach no server"
@@ -29,6 +32,7 @@ def gone(page: Page, what: str) -> None:
     """Everything on the overview says that the only dispatcher is gone."""
     expect(page.locator(".alarm.bad")).to_contain_text(re.compile(f"{NOBODY}{SINCE}"), timeout=WAIT_MS)
     expect(page.locator(".alarm.bad")).to_contain_text(re.compile(rf"Node \S+ \(dispatch\) {what}{SINCE}"))
+    expect(page.locator(".alarm.bad")).to_contain_text("systemctl start dnsvip-dispatch")
     expect(page.locator("#away.bad")).to_contain_text(NOBODY)
     expect(page.locator("#generation .dot.bad")).to_have_count(1)
     expect(page.locator("[data-key='Nodes live'].bad")).to_contain_text("1 of 2")
@@ -66,21 +70,25 @@ def test_the_only_dispatcher_is_stopped(visit: Open, at_work: Site) -> None:
         assert "was stopped" in at_work.node.dnsvip("doctor", "node.toml").stdout
         name = listed.splitlines()[-1].split("\t")[0]
         assert at_work.node.noun("nodes", "forget", name).returncode == 0
-        expect(page.locator(".alarm.bad")).to_have_text(f"{NOBODY}.", timeout=WAIT_MS)
+        expect(page.locator(".alarm.bad")).to_have_text(re.compile(f"^{re.escape(NOBODY)}.Start one"), timeout=WAIT_MS)
     finally:
         at_work.start_dispatcher()
     whole_again(page)
 
 
-def test_the_only_dispatcher_is_killed(visit: Open, at_work: Site) -> None:
+def test_the_only_dispatcher_is_killed(visit: Open, at_work: Site, keep: Callable[..., None]) -> None:
     """One that was killed has stopped reporting; when it is back, nothing is left of its former process."""
     if at_work.dispatcher is None:
         pytest.skip("no TUN device or namespaces on this machine, so no dispatcher")
     page = visit()
     drawn(page)
+    start = time.monotonic()
     at_work.stop_dispatcher(signal.SIGKILL)
     try:
+        expect(page.locator(".alarm")).to_contain_text("has not reported for", timeout=WAIT_MS)
+        assert time.monotonic() - start < SECONDS + BUSY
         gone(page, "has stopped reporting")
+        keep(page, "overview-dispatcher-killed")
     finally:
         at_work.start_dispatcher()
     whole_again(page)

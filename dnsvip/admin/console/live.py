@@ -1,6 +1,6 @@
 """/console/live: the figures of charts and indicators, gathered once for all pages that are open.
 
-One task reads the reports of all nodes every second, and every two seconds this node's counters and its dispatcher;
+One task reads the reports of all nodes about every second, and less often this node's counters and its dispatcher;
 answers repeat its last result, so the cost does not grow with the number of open pages. Where one of the three is
 unavailable, its error is reported instead; of the nodes the last reports stay, with the time that they are of.
 """
@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from dnsvip import __version__
-from dnsvip.admin.console.meters import Meters, Sample
+from dnsvip.admin.console.meters import Meters, Sample, Silence
 from dnsvip.admin.console.series import SPANS, History
 from dnsvip.admin.console.sessions import Session
 from dnsvip.admin.console.signin import LIVE_PATH, SESSION
@@ -36,8 +36,8 @@ from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action
 from dnsvip.site.server_states import server_states
 
-SECONDS = 1.0
-LOOKS = 2
+SECONDS = 0.8
+LOOKS = 3
 """Reports of nodes are read this often for each look at this node's own counters, which cost more."""
 
 UNSEEN: dict[str, Any] = {
@@ -67,6 +67,7 @@ class Live:
 
     history: History = field(default_factory=History)
     meters: Meters = field(default_factory=Meters)
+    silence: Silence = field(default_factory=Silence)
     now: dict[str, Any] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=lambda: Fleet(0, [], []))
     fleet_at: float | None = None
@@ -170,7 +171,7 @@ async def _look(node: Node, live: Live) -> dict[str, Any]:
         name = str(dispatcher.get("node") or node.name)
         live.meters.take(_own(node, dispatcher), name, Sample(at, _totals("dispatcher", dispatcher)), at)
     elif live.now and isinstance(live.now.get("dispatcher"), dict):
-        live.meters.drop(_own(node, live.now["dispatcher"]))
+        live.meters.lose(_own(node, live.now["dispatcher"]))
     return {
         "at": at,
         "version": __version__,
@@ -204,11 +205,12 @@ async def _database(node: Node, live: Live) -> dict[str, Any]:
     except (StoreError, TimeoutError) as error:
         why = str(error) or f"no answer within {PATIENCE:g} s"
         since = live.now.get("database_since") or node.now()
-        away = {"database": why, "database_since": since, "generation": None, "troubles": []}
+        away: dict[str, Any] = {"database": why, "database_since": since, "generation": None, "troubles": []}
         return {**away, "servers": _servers(node, live)}
     live.fleet_at = at = node.now()
     _take(live, node, at)
-    troubles = [*fleet.troubles, *late(fleet.reports, live.meters.silence(at), at)]
+    live.silence.hear({report.instance: report.seen_at for report in fleet.reports}, at)
+    troubles = [*fleet.troubles, *late(fleet.reports, live.silence.seconds(at), at)]
     well = {"database": None, "database_since": None, "generation": fleet.generation}
     return {**well, "troubles": troubles, "servers": _servers(node, live)}
 

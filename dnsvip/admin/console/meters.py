@@ -50,14 +50,11 @@ class Meters:
             meter.sources = frozenset() if gone else sources(sample.totals) & sources(meter.sample.totals)
             meter.sample, meter.heard = sample, now
 
-    def drop(self, process: str) -> None:
-        """Forget a process that is known to be away."""
-        self._meters.pop(process, None)
-
-    def silence(self, now: float, nodes: Iterable[str] | None = None) -> dict[str, float]:
-        """Seconds since each process was heard, by process, of some nodes or all."""
-        some = None if nodes is None else set(nodes)
-        return {key: now - meter.heard for key, meter in self._meters.items() if some is None or meter.node in some}
+    def lose(self, process: str) -> None:
+        """Note that a process is known to be away: its rates are not known from now on."""
+        meter = self._meters.get(process)
+        if meter is not None:
+            meter.rates = None
 
     def sums(self, now: float) -> dict[str, tuple[dict[str, float], frozenset[str]]]:
         """By node, and under "" for the site: the rates of all that are known now, and the sources that they are of.
@@ -73,6 +70,25 @@ class Meters:
                     sums[name] = sums.get(name, 0.0) + rate
                 found[scope] = sums, heard | meter.sources
         return found
+
+
+class Silence:
+    """How long processes have been silent, by the reader's clock alone."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, tuple[float, float]] = {}
+
+    def hear(self, seen: Mapping[str, float], now: float) -> None:
+        """Take when each process has reported last, by its own clock; others are forgotten."""
+        before = self._heard
+        self._heard = {
+            process: before[process] if process in before and before[process][0] == at else (at, now)
+            for process, at in seen.items()
+        }
+
+    def seconds(self, now: float) -> dict[str, float]:
+        """Seconds since each process was heard to report."""
+        return {process: now - heard for process, (_, heard) in self._heard.items()}
 
 
 def rates(before: Sample, after: Sample) -> dict[str, float]:

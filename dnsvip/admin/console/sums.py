@@ -12,7 +12,7 @@ from dnsvip.site.fleet import by_node
 from dnsvip.site.plain import JsonObject
 
 FIGURES = "figures"
-LATE_SECONDS = 2.3
+LATE_SECONDS = 2.8
 """A process reports every second. One that has not for so long is paused, overloaded, or cut off from the database."""
 
 SHOWN = 10

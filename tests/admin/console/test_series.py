@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dnsvip.admin.console.meters import PATIENCE, Meters, Sample, rates
+from dnsvip.admin.console.meters import PATIENCE, Meters, Sample, Silence, rates
 from dnsvip.admin.console.series import MOST_BYTES, NODES, SPANS, History, Ring, Span
 from dnsvip.admin.console.totals import totals_of
 
@@ -42,13 +42,22 @@ def test_a_process_that_is_silent() -> None:
     fed(meters, "p", "n", (0, {"dns.a": 0}), (1, {"dns.a": 7}))
     assert meters.sums(NOW + 1 + PATIENCE)[""] == ({"dns.a": 7.0}, DNS)
     assert meters.sums(NOW + 1.1 + PATIENCE) == {"": ({}, frozenset())}
-    assert meters.silence(NOW + 9)["p"] == 8
     fed(meters, "p", "n", (20, {"dns.a": 9000}))
     assert meters.sums(NOW + 20)[""] == ({}, frozenset())
     fed(meters, "p", "n", (21, {"dns.a": 9001}))
     assert meters.sums(NOW + 21)[""] == ({"dns.a": 1.0}, DNS)
-    meters.drop("p")
+    meters.lose("p")
     assert meters.sums(NOW + 21)[""] == ({}, frozenset())
+
+
+def test_silence() -> None:
+    """How long a process has been silent says the reader's clock alone; one that is listed no more is forgotten."""
+    silence = Silence()
+    silence.hear({"p": 5.0, "q": 9e9}, NOW)
+    silence.hear({"p": 5.0, "q": 9e9 + 1}, NOW + 3)
+    assert silence.seconds(NOW + 4) == {"p": 4, "q": 1}
+    silence.hear({"q": 9e9 + 1}, NOW + 5)
+    assert silence.seconds(NOW + 5) == {"q": 2}
 
 
 def test_a_ring() -> None:

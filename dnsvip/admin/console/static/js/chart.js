@@ -17,18 +17,19 @@ const STEPS = [1, 2, 2.5, 5, 10];
 /**
  * A chart that `draw({times, series})` fills; `series`: [{name, values, colour}]. `stacked` adds them up. Where a value is
  * null, which is not 0, the line has a gap. The axes stay: time is the last `span` seconds, and the top is lowered only where
- * the values need less than a third of it.
+ * the values need less than a third of it, or the span is another.
  * @param {string} label
  */
-export function chart(label, { height = 200, stacked = false, unit = "per second", span = SPAN } = {}) {
+export function chart(label, { height = 200, stacked = false, unit = "per second" } = {}) {
   const svg = s("svg", { role: "img", "aria-label": label, height });
   const legend = h("ul.legend");
   const tip = h("div.chart-tip", { hidden: true });
-  const nothing = h("div.nothing", "No traffic in the last minutes");
+  const nothing = h("div.nothing", "No traffic in this time");
   const box = h("div.chart", svg, tip, nothing);
   const element = h("figure", box, legend);
   /** @type {{ times: number[], series: Coloured[] }} */
   let data = { times: [], series: [] };
+  let span = SPAN;
   let top = 0;
   /** @type {number | null} */
   let at = null;
@@ -55,7 +56,9 @@ export function chart(label, { height = 200, stacked = false, unit = "per second
   new ResizeObserver(paint).observe(box);
   return {
     element,
-    draw: (/** @type {{ times: number[], series: Series[] }} */ news) => {
+    draw: (/** @type {{ times: number[], series: Series[], span?: number }} */ news) => {
+      if (news.span && news.span !== span) top = 0;
+      span = news.span ?? span;
       data = { times: news.times, series: coloured(news.series) };
       paint();
     },

@@ -41,11 +41,12 @@ export function census(now) {
   const live = [...nodes.values()].filter(Boolean).length;
   const [worst] = now.troubles;
   const behind = now.troubles.filter((/** @type {Trouble} */ each) => each.kind === "behind").length;
+  const late = now.troubles.filter((/** @type {Trouble} */ each) => each.kind === "late").length;
   const gone = nodes.size - live;
   const note = gone
     ? `${count(gone, "node")} gone`
-    : behind
-      ? `${count(behind, "node")} behind`
+    : behind || late
+      ? [behind ? `${count(behind, "node")} behind` : "", late ? `${late} late` : ""].filter(Boolean).join(", ")
       : worst
         ? worst.text
         : "all up to date";

@@ -11,6 +11,11 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 export const whole = (number) => WHOLE.format(number);
 /** @param {number} number */
 export const rate = (number) => (number >= 10000 ? SHORT.format(number) : RATE.format(number));
+/** A rate in bits per second. @param {number} number */
+export function bits(number) {
+  const step = number < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(number) / 3));
+  return `${RATE.format(number / 1000 ** step)} ${["", "k", "M", "G", "T"][step]}bit/s`;
+}
 /** @param {number | null | undefined} seconds */
 export const moment = (seconds) => (seconds ? MOMENT.format(seconds * 1000) : "");
 /** @param {number} seconds */

@@ -3,7 +3,7 @@
 // or the server does not answer, and resumes by itself.
 import { call } from "./api.js";
 
-const SECONDS = 2;
+const SECONDS = 1;
 const SLOWEST = 16;
 const KEPT = 300;
 const SOON_MS = 150;
@@ -19,6 +19,15 @@ const SOON_MS = 150;
  * @typedef {{ now: any, times: number[], rates: Record<string, Rate[]>, heard: Record<string, boolean[]>, problem: any }} State
  */
 
+/**
+ * What rates are of: a node, or the site (""), over a span of `seconds`.
+ * @typedef {{ node: string, span: string, seconds: number }} Choice
+ */
+
+/** The spans that the server keeps, by name, in seconds. @type {Record<string, number>} */
+export const SPANS = { "10min": 600, "1h": 3600, "24h": 86400 };
+const WHOLE = { node: "", span: "10min" };
+
 /** @type {Set<(heard: State) => unknown>} */
 const listeners = new Set();
 
@@ -26,6 +35,7 @@ const listeners = new Set();
 const state = { now: null, times: [], rates: {}, heard: {}, problem: null };
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
+let chosen = WHOLE;
 let pause = SECONDS;
 let running = false;
 let under = new AbortController();
@@ -62,7 +72,25 @@ export function stop() {
   running = false;
   under.abort();
   clearTimeout(timer);
+  chosen = WHOLE;
   Object.assign(state, { now: null, times: [], rates: {}, heard: {}, problem: null });
+}
+
+/** What rates are of now. @returns {Choice} */
+export function choice() {
+  return { ...chosen, seconds: SPANS[chosen.span] ?? 600 };
+}
+
+/**
+ * Have rates of another node or span from now on; the site's last minutes without either.
+ * @param {{ node?: string, span?: string }} [wanted]
+ */
+export function choose({ node = "", span = "" } = {}) {
+  const next = { node, span: span in SPANS ? span : WHOLE.span };
+  if (next.node === chosen.node && next.span === chosen.span) return;
+  chosen = next;
+  Object.assign(state, { times: [], rates: {}, heard: {} });
+  hurry();
 }
 
 /** Ask now, because something was just changed. */
@@ -92,10 +120,11 @@ async function ask() {
 async function hear() {
   const { signal } = under;
   try {
-    const after = state.times.at(-1) ?? 0;
-    const { data } = await call("GET", `/console/live?after=${after}`, { signal });
+    const asked = chosen;
+    const query = new URLSearchParams({ after: String(state.times.at(-1) ?? 0), ...asked });
+    const { data } = await call("GET", `/console/live?${query}`, { signal });
     if (signal.aborted) return;
-    take(data);
+    if (asked === chosen) take(data);
     pause = SECONDS;
   } catch (problem) {
     if (signal.aborted) return;

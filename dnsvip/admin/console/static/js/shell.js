@@ -177,7 +177,7 @@ function showState({ now, problem }, away) {
 
 /** @param {import("./fleet.js").Trouble} trouble */
 function toBeSaid({ kind }) {
-  return kind !== "behind"; // a node is behind for a moment after every change
+  return kind !== "behind" && kind !== "late"; // a node is behind for a moment after every change, or late when busy
 }
 
 /** @param {any} now */

@@ -1,39 +1,46 @@
 // @ts-check
 // Overview: what the site does now, all of it from the one live poll.
-import { chart, rateOr, spark } from "../chart.js";
+import { alarmOf } from "../alarms.js";
+import { chart } from "../chart.js";
 import { fill, h } from "../dom.js";
-import { census, dispatchers, inWords, stateOf } from "../fleet.js";
+import { dispatched, numbersOf } from "../figures.js";
+import { dispatchers, stateOf } from "../fleet.js";
 import { ago, clock, count, whole } from "../format.js";
 import { healthOf, healthTag } from "../health.js";
 import { icon } from "../icons.js";
-import { listen } from "../live.js";
-import { card, empty, head, hidden, loading } from "../parts.js";
-import { dropped, seriesOf, tolerated, total } from "../rates.js";
+import { choice, choose, listen } from "../live.js";
+import { card, empty, head, hidden, loading, tag } from "../parts.js";
+import { dropped, seriesOf, tolerated } from "../rates.js";
 import { reconcile } from "../reconcile.js";
 import { may } from "../rights.js";
-import { link } from "../router.js";
+import { link, note } from "../router.js";
 import { table } from "../table.js";
+import { topLists } from "../toplists.js";
 
 /** @typedef {import("../live.js").State} State */
-/** @typedef {import("../live.js").Rate} Rate */
-/** @typedef {import("../dom.js").Child} Child */
 
 const SERVERS = 12;
 /** @type {Record<string, string>} */
 const NAMES = { none: "anonymous" };
-const NEWEST = 90;
+
+/** The spans as buttons. @type {Record<string, string>} */
+const TITLES = { "10min": "10 min", "1h": "1 h", "24h": "24 h" };
 
 /** @type {import("../pages.js").Show} */
-export function show(view, { signal }) {
-  const alarm = h("div", { role: "status" });
-  const partly = h("div");
+export function show(view, { signal, query }) {
+  const scope = h("div.scope");
+  const alarm = h("div.maybe", { role: "status" });
+  const partly = h("div.maybe");
   const numbers = h("div.numbers.span-12");
   const status = h("div");
   const draw = wholeStatus();
-  fill(view, head("Overview"), alarm, partly, h("div.grid", numbers), status);
+  choose(query);
+  signal.addEventListener("abort", () => choose());
+  fill(view, head("Overview", { actions: [scope] }), alarm, partly, h("div.grid", numbers), status);
   let seen = false;
   listen((state) => {
     if (!state.now) return;
+    reconcile(scope, scopeOf(state.now));
     reconcile(alarm, alarmOf(state.now));
     reconcile(partly, partlyOf(state.now));
     reconcile(numbers, numbersOf(state));
@@ -49,6 +56,50 @@ export function show(view, { signal }) {
   }, signal);
 }
 
+/**
+ * What the figures are of: all nodes or one of them, and over which time.
+ * @param {any} now
+ */
+function scopeOf(now) {
+  if (!now.sees_status) return null;
+  const { node, span } = choice();
+  const turn = (/** @type {{ node?: string, span?: string }} */ next) => {
+    const wanted = { node, span, ...next };
+    note("overview", wanted.span === "10min" ? { node: wanted.node } : wanted);
+    choose(wanted);
+  };
+  const names = now.scopes.includes(node) || !node ? now.scopes : [...now.scopes, node];
+  const own = (/** @type {string} */ name) => (name === now.node ? `${name} (this one)` : name);
+  return [
+    h(
+      "select",
+      {
+        "aria-label": "Figures of",
+        "data-key": "scope",
+        onchange: (/** @type {any} */ event) => turn({ node: event.target.value }),
+      },
+      h("option", { value: "", selected: !node }, `All nodes${now.scopes.length ? ` (${now.scopes.length})` : ""}`),
+      names.map((/** @type {string} */ name) => h("option", { value: name, selected: name === node }, own(name))),
+    ),
+    h(
+      "div.spans",
+      { role: "group", "aria-label": "Time", "data-key": "spans" },
+      Object.entries(TITLES).map(([name, title]) =>
+        h(
+          "button",
+          {
+            type: "button",
+            "aria-pressed": String(name === span),
+            "data-key": name,
+            onclick: () => turn({ span: name }),
+          },
+          title,
+        ),
+      ),
+    ),
+  ];
+}
+
 /** The charts and lists that a right to the status shows. */
 function wholeStatus() {
   const tiers = chart("Answers by tier", { stacked: true, unit: "answers per second" });
@@ -61,6 +112,7 @@ function wholeStatus() {
   const flowsCard = half("New flows by tier", flows);
   const dropsCard = half("Dropped packets by reason", drops);
   const invalidCard = half("Invalid addresses served by default tiers", invalid);
+  const tops = h("div.grid.span-12");
   const servers = h("div", loading(3));
   const nodes = h("div", loading(3));
   const all = (/** @type {string} */ page, /** @type {string} */ text) => h("a", { href: link(page) }, text);
@@ -71,6 +123,7 @@ function wholeStatus() {
     flowsCard,
     dropsCard,
     invalidCard,
+    tops,
     h(
       "div.span-7",
       card("Servers", servers, { flush: true, end: may("read", "pool") && all("servers", "All servers") }),
@@ -79,13 +132,15 @@ function wholeStatus() {
   );
   const show = (/** @type {State} */ state) => {
     const { times } = state;
+    const span = choice().seconds;
     const named = (/** @type {string} */ tier) => NAMES[tier] ?? tier;
-    tiers.draw({ times, series: seriesOf(state, "dns.tiers", named) });
-    rcodes.draw({ times, series: seriesOf(state, "dns.rcodes") });
-    flows.draw({ times, series: seriesOf(state, "dispatcher.new_flows") });
-    drops.draw({ times, series: seriesOf(state, "dispatcher.actions", dropped) });
+    tiers.draw({ times, span, series: seriesOf(state, "dns.tiers", named) });
+    rcodes.draw({ times, span, series: seriesOf(state, "dns.rcodes") });
+    flows.draw({ times, span, series: seriesOf(state, "dispatcher.new_flows") });
+    drops.draw({ times, span, series: seriesOf(state, "dispatcher.actions", dropped) });
     const served = seriesOf(state, "dispatcher.actions", tolerated);
-    invalid.draw({ times, series: served });
+    invalid.draw({ times, span, series: served });
+    reconcile(tops, topLists(state.now, dispatched(state)));
     reconcile(servers, serversOf(state.now));
     reconcile(nodes, nodesOf(state.now));
     flowsCard.hidden = dropsCard.hidden = !dispatched(state);
@@ -94,105 +149,12 @@ function wholeStatus() {
   return { element, show };
 }
 
-/**
- * Whether this machine has, or had in the last minutes, a dispatcher whose figures are known.
- * @param {State} state
- */
-function dispatched(state) {
-  return Boolean(state.now.dispatcher) || Boolean(state.heard["dispatcher"]?.some(Boolean));
-}
-
-/** @param {any} now */
-function alarmOf(now) {
-  if (!now.troubles.length) return null;
-  const critical = now.troubles.some((/** @type {any} */ each) => each.severity === "critical");
-  return h(
-    "ul.alarm",
-    { class: critical ? "bad" : "warn", dataset: { key: "alarm" } },
-    now.troubles.map((/** @type {import("../fleet.js").Trouble} */ each) =>
-      h("li", { dataset: { key: each.text } }, icon("warn"), h("span", inWords(each))),
-    ),
-  );
-}
-
 /** @param {any} now */
 function partlyOf(now) {
   if (!now.sees_status || !now.narrowed.length) return null;
   const kinds = now.narrowed.map((/** @type {string} */ each) => each.replace("_", " ")).join(", ");
   const text = `What this token may not see of these is left out here: ${kinds}.`;
   return h("p.hidden-note", { dataset: { hidden: "" } }, icon("lock", 15), h("span", text));
-}
-
-/** @param {State} state */
-function numbersOf(state) {
-  const { now } = state;
-  const own = now.dispatcher && !now.dispatcher.error ? now.dispatcher : null;
-  return [
-    now.sees_status ? number("Queries", total(state, "dns.outcomes"), 1) : null,
-    dispatched(state) ? number("Packets", total(state, "dispatcher.actions"), 2) : null,
-    dispatched(state) ? number("Dropped", total(state, "dispatcher.actions", dropped), 5) : null,
-    own?.flows ? plain("Flows", whole(own.flows.established + own.flows.new), `of ${whole(own.flows.bound)}`) : null,
-    clientsOf(now),
-    now.sees_status ? healthFigure(now) : null,
-    now.sees_status && !now.database ? nodesFigure(now) : null,
-  ];
-}
-
-/** @param {any} now */
-function clientsOf(now) {
-  const { clients } = now.objects;
-  if (clients === undefined) return plain("Clients", h("span.faint", "hidden"), "this token may not see clients");
-  const some = now.narrowed.includes("clients");
-  const all = may("read", "client")
-    ? h("a", { href: link("clients") }, some ? "those that this token may see" : "See all")
-    : "";
-  return plain("Clients", whole(clients), all);
-}
-
-/** @param {any} now */
-function healthFigure(now) {
-  const checked = [...healthOf(now).values()].filter((server) => !server.out);
-  if (!checked.length) return null;
-  const good = checked.filter((server) => server.passing).length;
-  const all = may("read", "pool") ? h("a", { href: link("servers") }, "See all") : "";
-  return plain("Servers healthy", `${good} of ${checked.length}`, all, good < checked.length ? "warn" : "");
-}
-
-/** @param {any} now */
-function nodesFigure(now) {
-  const { live, all, note, good } = census(now);
-  const critical = now.troubles.some((/** @type {any} */ each) => each.severity === "critical");
-  return plain("Nodes live", `${live} of ${all}`, note, good ? "" : critical ? "bad" : "warn");
-}
-
-/**
- * @param {string} title
- * @param {Rate[]} values
- * @param {number} colour
- */
-function number(title, values, colour) {
-  const newest = values.at(-1);
-  return h(
-    "div.figure",
-    h("div.soft", title),
-    h("div.figure-value", rateOr(newest), typeof newest === "number" ? h("span.faint", " /s") : null),
-    spark(values.slice(-NEWEST), colour),
-  );
-}
-
-/**
- * @param {string} title
- * @param {Child} value
- * @param {Child} note
- */
-function plain(title, value, note, kind = "") {
-  return h(
-    "div.figure",
-    { class: kind, "data-key": title },
-    h("div.soft", title),
-    h("div.figure-value", value),
-    h("div.faint.figure-note", note),
-  );
 }
 
 /** @param {any} now */
@@ -235,12 +197,14 @@ function serversOf(now) {
 
 /** @param {any} now */
 function nodesOf(now) {
-  if (now.database) return empty("The database is unavailable", "Nodes are shown when it is back.");
+  if (!now.nodes.length && now.database)
+    return empty("The database is unavailable", "Nodes are shown when it is back.");
+  const late = new Set(now.troubles.map((/** @type {any} */ each) => (each.kind === "late" ? each.node : "")));
   const rows = now.nodes.map((/** @type {any} */ node) =>
     h(
       "li.line",
       { dataset: { key: `${node.name} ${node.instance}` } },
-      stateOf(node),
+      late.has(node.name) && node.live ? tag("late", "warn") : stateOf(node),
       h("strong", node.name),
       h("span.soft", node.roles.join(", ")),
       h(
@@ -253,5 +217,7 @@ function nodesOf(now) {
       ),
     ),
   );
-  return rows.length ? h("ul.lines", rows) : empty("No node reports");
+  if (!rows.length) return empty("No node reports");
+  const of = now.database ? h("p.warn-text.note", `As of ${clock(now.nodes_at)}, before the database went.`) : null;
+  return [of, h("ul.lines", rows)];
 }
