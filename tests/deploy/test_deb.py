@@ -108,7 +108,7 @@ def system(tmp_path: Path) -> Iterator[Callable[..., str]]:
         try:
             yield run
         finally:
-            holder.terminate()
+            holder.kill()
 
 
 def test_install_use_remove(package: Path, system: Callable[..., str]) -> None:
