@@ -40,7 +40,7 @@ def test_an_import_is_one_row_that_opens(visit: Open, imported: str, keep: Calla
     page = visit("audit")
     page.get_by_label("Actor, such as token first").fill(imported)
     expect(page.locator(".audit > li")).to_have_count(2)
-    row = page.locator(".change")
+    row = page.locator(".at-once")
     expect(row).to_contain_text(f"{IMPORTED} clients created")
     expect(row).to_contain_text(f"by {imported}")
     row.locator("summary").click()
@@ -105,8 +105,8 @@ def test_news(visit: Open, at_work: Site, imported: str) -> None:
 def test_on_a_phone(visit: Open, imported: str, keep: Callable[..., None]) -> None:
     """All of it fits."""
     page = visit("audit", viewport=PHONE, color_scheme="dark", has_touch=True)
-    page.locator(".change summary").first.click()
-    expect(page.locator(".opened li").first).to_be_visible()
+    page.locator(".at-once summary").first.click()
+    expect(page.locator(".at-once-rows li").first).to_be_visible()
     keep(page, "audit-import-phone", whole=False)
     assert flaws(page) == []
     assert imported

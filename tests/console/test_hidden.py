@@ -72,7 +72,7 @@ def test_a_client_editor_on_all_pages(visit: Open, tokens: dict[str, str]) -> No
     go(page, "clients/client-003")
     expect(page.get_by_role("button", name="Revoke")).to_be_visible()
     expect(page.get_by_role("button", name="Enrolment")).to_have_count(0)
-    expect(page.get_by_role("region", name="What it is answered")).to_contain_text("This token may not see")
+    expect(page.get_by_role("region", name="Its addresses now")).to_contain_text("This token may not see")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("Tiers and clusters")
     expect(page.get_by_role("dialog")).not_to_contain_text("Servers and pools")

@@ -62,3 +62,11 @@ export function bitrate(bytes) {
   const step = Math.min(BIT_UNITS.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(bits, 1)) / 3)));
   return `${RATE.format(bits / 1000 ** step)} ${BIT_UNITS[step]}`;
 }
+
+const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
+
+/** Bytes in decimal units: "1.2 GB". @param {number} number */
+export function bytes(number) {
+  const step = Math.min(BYTE_UNITS.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(number, 1)) / 3)));
+  return `${RATE.format(number / 1000 ** step)} ${BYTE_UNITS[step]}`;
+}

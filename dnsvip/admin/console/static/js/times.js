@@ -54,12 +54,12 @@ export function exact(seconds, by = zone()) {
 }
 
 /**
- * What a list says of a moment: how long ago within a day, else the time of day.
+ * What a list says of a moment: how long ago within a day, else (later, or in the future) the time of day.
  * @param {number} seconds
  */
 function short(seconds) {
-  const recent = Date.now() / 1000 - seconds < DAY;
-  return recent ? ago(seconds) : formatted(seconds, { hour: "2-digit", minute: "2-digit" });
+  const gone = Date.now() / 1000 - seconds;
+  return gone >= 0 && gone < DAY ? ago(seconds) : formatted(seconds, { hour: "2-digit", minute: "2-digit" });
 }
 
 /**

@@ -202,12 +202,12 @@ function named({ kind, name }) {
  * @param {AbortSignal} signal
  */
 function many(item, wanted, signal) {
-  const inside = h("div.opened");
+  const inside = h("div.change-rows");
   const parts = (item.parts ?? []).map((part) =>
     h("span.part", sign(part.action, wordsOf(part)), h("span.faint", namesOf(part))),
   );
   const more = item.counted ? null : h("span.faint", "and more");
-  const details = h("details.change", h("summary", h("div.row", parts, more, who(item))), inside);
+  const details = h("details.at-once", h("summary", h("div.row", parts, more, who(item))), inside);
   details.addEventListener("toggle", () => {
     if (details.open && !inside.hasChildNodes()) filled(inside, () => rowsOf(item, wanted, signal), signal)();
   });
