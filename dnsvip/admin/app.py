@@ -129,5 +129,5 @@ def make_app(
     for resource in RESOURCES:
         routes: Sequence[Operation | web.RouteDef] = resource.ROUTES
         add(app, routes)
-    add_console(app)
+    add_console(app, settings.oidc)
     return app

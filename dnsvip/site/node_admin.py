@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.site import STRICT, Network, parse_endpoint
 from dnsvip.site.declare import About
+from dnsvip.site.node_oidc import OidcSettings
 
 UNIX = "unix:"
 
@@ -205,3 +206,4 @@ class AdminSettings:
     audit: Annotated[AuditSettings, About("Audit", "How much of the audit stays.")] = field(
         default_factory=AuditSettings
     )
+    oidc: Annotated[OidcSettings | None, About("OpenID Connect", "Users who sign in to the console.")] = None

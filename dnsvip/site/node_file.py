@@ -274,7 +274,12 @@ def _absolute_admin(admin: AdminSettings, folder: Path) -> AdminSettings:
     path = admin.listen.removeprefix(UNIX)
     listen = f"{UNIX}{folder / path}" if path != admin.listen else admin.listen
     tls = admin.tls and TlsFiles(folder / admin.tls.certificate, folder / admin.tls.key)
-    return replace(admin, listen=listen, tls=tls)
+    oidc = admin.oidc and replace(
+        admin.oidc,
+        client_secret_file=admin.oidc.client_secret_file and folder / admin.oidc.client_secret_file,
+        ca=admin.oidc.ca and folder / admin.oidc.ca,
+    )
+    return replace(admin, listen=listen, tls=tls, oidc=oidc)
 
 
 def _absolute_database(url: str, folder: Path, path: Path) -> str:

@@ -11,6 +11,8 @@ COMPARED = {
     "dnsvip/dns/protocol/tsig.py": 1,
     "dnsvip/dns/protection/cookies.py": 1,
     "dnsvip/admin/console/signin.py": 1,
+    "dnsvip/admin/console/oidc.py": 1,
+    "dnsvip/admin/console/id_tokens.py": 1,
     "dnsvip/client/io/proxy.py": 1,
     "dnsvip/client/io/proxy_requests.py": 2,
 }

@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from dnsvip.admin.console.sessions import LIFETIME, SESSIONS, Session
+from dnsvip.admin.console.users import caller_of_user, end_there, users_sign_in
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import (
     ACTOR,
@@ -44,6 +45,9 @@ PATH = "/console/session"
 HERE = f"{PATH}/here"
 LIVE_PATH = "/console/live"
 COOKIE, SECURE_COOKIE = "dnsvip-session", "__Host-dnsvip-session"
+OWN = "dnsvip-"
+"""What is in the name of each cookie of the console."""
+
 CSRF = "X-CSRF-Token"
 MOST_BYTES = 1 << 14
 """Characters of a request's cookies, those of other programs of this host among them; browsers send some 8,000."""
@@ -93,6 +97,8 @@ async def caller_of_session(request: web.Request) -> Caller | None:
 
 
 def _holding(request: web.Request, holder: Holder) -> Caller:
+    if holder.session.user is not None:
+        return caller_of_user(request, holder)
     if holder.token is None or holder.warrant is None:
         text = "The token of this session is not (or no longer) known; sign in with another one."
         raise unauthorized(text, ', error="invalid_token"')
@@ -108,7 +114,7 @@ def _remembered(request: web.Request, session: Session) -> Caller:
     request[STANDBY] = True
     if before.token is not None and before.warrant is not None:
         return caller_of(request, before.token, before.warrant)
-    return before
+    return before  # a user, until the session ends
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -149,17 +155,20 @@ async def look(request: web.Request) -> web.Response:
 
 @open_to_all
 async def signed_in(request: web.Request) -> web.Response:
-    """Whether this request carries a session, for a page that has just been opened; never 401."""
-    return bodies.answer({"signed_in": SESSION in request})
+    """Whether this request carries a session, for a page that has just been opened, and where users sign in; never
+    401."""
+    return bodies.answer({"signed_in": SESSION in request, "users": users_sign_in(request)})
 
 
 async def sign_out(request: web.Request) -> web.Response:
     """End the session and its cookie."""
     session = request.get(SESSION)
     secure = session is not None and session.stored.secure
+    end = None
     if session is not None:
         await request.app[SESSIONS].close(request.app[NODE].store(), session)
-    response = web.Response(status=204)
+        end = await end_there(request) if session.stored.user else None
+    response = bodies.answer({"provider": end}) if end else web.Response(status=204)
     response.del_cookie(SECURE_COOKIE if secure else COOKIE, path="/", secure=secure, httponly=True, samesite="Strict")
     return response
 
@@ -192,18 +201,23 @@ def _waits(request: web.Request, cookie: str) -> bool:
 
 def _sent(request: web.Request) -> Iterator[tuple[str, bool]]:
     """The session cookies of a request, and whether each is one that needs TLS."""
-    cookies = _cookies(request.headers.getall("Cookie", ()))
+    cookies = cookies_of(request)
     for name, secure in ((SECURE_COOKIE, True), (COOKIE, False)):
         if cookie := cookies.get(name, ""):
             yield cookie, secure
 
 
+def cookies_of(request: web.Request) -> dict[str, str]:
+    """The console's own cookies of a request; raises Refusal."""
+    return _cookies(request.headers.getall("Cookie", ()))
+
+
 def _cookies(lines: Sequence[str]) -> dict[str, str]:
-    """The session cookies of a request (RFC 6265 section 4.2.1); raises Refusal. Python's own parser takes 30 ms for
+    """The console's cookies of a request (RFC 6265 section 4.2.1); raises Refusal. Python's own parser takes 30 ms for
     what anybody may send before it is known who asks."""
     if sum(map(len, lines)) > MOST_BYTES:
         raise Refusal("bad-request", f"Cookie: has more than {MOST_BYTES} characters.")
-    pairs = (pair.partition("=") for line in lines for pair in line.split(";") if COOKIE in pair)
+    pairs = (pair.partition("=") for line in lines for pair in line.split(";") if OWN in pair)
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 

@@ -27,6 +27,7 @@ async function begin(why) {
   stop();
   window.onhashchange = null;
   const session = (why ? null : await resumed()) ?? (await askIn(root, why));
+  if (here().parts[0] === "signin") history.replaceState(null, "", "#/"); // an older tab has signed in meanwhile
   const { main, mark } = frame(root, session, leave);
   window.onhashchange = () => show(main, mark, session);
   start();
@@ -38,9 +39,10 @@ async function leave() {
   shown.leave();
   stop();
   try {
-    await signOut();
+    const elsewhere = await signOut();
     location.hash = "";
-    location.reload();
+    if (elsewhere) location.assign(elsewhere);
+    else location.reload();
   } catch (error) {
     failed(error);
     start();

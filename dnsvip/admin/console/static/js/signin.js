@@ -3,6 +3,7 @@
 import { call, useSession } from "./api.js";
 import { fill, h } from "./dom.js";
 import { setRights } from "./rights.js";
+import { here } from "./router.js";
 
 /**
  * @typedef {{
@@ -14,6 +15,17 @@ import { setRights } from "./rights.js";
  */
 
 const PATH = "/console/session";
+
+/** Why a sign-in by the provider failed, by the code that the server sends the browser back with. @type {Record<string, string>} */
+const FAILED = {
+  denied: "The sign-in was cancelled at the provider.",
+  expired: "This sign-in was not begun here, or took too long. Sign in again, from this page.",
+  provider: "The provider did not answer as it should; the node’s log has more. A token works meanwhile.",
+  token: "What the provider says of you cannot be believed; the node’s log has more.",
+  roles: "You are known to the provider, but none of your roles gives rights here. Ask who administers it.",
+  busy: "Too many sign-ins at once, or too many that failed. Try again in a minute.",
+  database: "The database is unavailable, so nobody can sign in now.",
+};
 
 /**
  * The session that this browser has, null where it has none.
@@ -31,10 +43,41 @@ export async function resume() {
   }
 }
 
-/** End the session. */
+/**
+ * End the session; where the provider ends its own, if it has one.
+ * @returns {Promise<string | null>}
+ */
 export async function signOut() {
-  await call("DELETE", PATH);
+  const { data } = await call("DELETE", PATH);
   useSession("");
+  return data?.provider ?? null;
+}
+
+/** The words of a failed sign-in that the address tells of, which it is cleared of. */
+function failure() {
+  const { parts, query } = here();
+  if (parts[0] !== "signin") return "";
+  history.replaceState(null, "", "#/");
+  return FAILED[query["why"] ?? ""] ?? "";
+}
+
+/**
+ * A way for users to sign in, where the node knows a provider: to the page that the address names then.
+ * @param {HTMLElement} place
+ */
+async function offer(place) {
+  try {
+    const { data } = await call("GET", `${PATH}/here`);
+    if (!data.users) return;
+    const { start, label } = data.users;
+    const link = h("a.button.main-action", { href: start, id: "users" }, `Sign in with ${label}`);
+    link.addEventListener("click", () => {
+      link.setAttribute("href", `${start}?${new URLSearchParams({ to: location.hash.slice(2) })}`);
+    });
+    fill(place, link, h("p.signin-or", "or with a token"));
+  } catch {
+    // the token's form says what is wrong
+  }
 }
 
 /**
@@ -45,7 +88,9 @@ export async function signOut() {
  */
 export function askIn(root, why) {
   return new Promise((resolve) => {
-    const error = h("p.error", { role: "alert", id: "token-error" }, why || "");
+    const error = h("p.error", { role: "alert", id: "token-error" }, why || failure());
+    const users = h("div.signin-users");
+    offer(users);
     const input = h("input", {
       type: "password",
       id: "token",
@@ -99,6 +144,7 @@ export function askIn(root, why) {
           brand,
           h("h1", "Sign in"),
           h("p", "The token is exchanged for a session and stored nowhere in this browser."),
+          users,
           form,
           note,
         ),
