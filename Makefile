@@ -14,8 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three tim
 
 .PHONY: demo test attack quick lint scripts bench docs deb packages lock clean
 
-demo: packages $(PROGRAMS)  ## the whole system in network namespaces; KEEP=1 keeps it running, ARGS=--json prints JSON
-	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(ARGS)
+demo: packages $(PROGRAMS)  ## the whole system in network namespaces; HTML=FILE measures too and writes a page, KEEP=1 keeps it running, ARGS=--json prints JSON
+	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(if $(HTML),--html $(HTML)) $(ARGS)
 
 test: lint  ## lint and every test, in one process more than there are CPUs, as some tests wait; up to three that fail are run again alone; ARGS goes to pytest
 	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m tests.again $$? $(ARGS)

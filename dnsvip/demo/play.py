@@ -7,12 +7,13 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dnsvip.demo import kernel, programs, scripts, site, topology
-from dnsvip.demo.acts import ACTS, Play
+from dnsvip.demo.acts import Play, acts_of
 from dnsvip.demo.netns import World, shown, sweep
 from dnsvip.demo.record import Act, Ran
 from dnsvip.demo.report import Report
@@ -30,20 +31,24 @@ NEEDED = {
 """Programs that the acts run, and the Debian package of each."""
 
 
-def play(report: Report, *, keep: bool = False, xdp: bool = False) -> bool:
-    """Play all acts, with `xdp` on the kernel dispatcher; whether every check held. Raises PlatformError where the
-    machine lacks something."""
-    _check_machine()
+FOR_MEASURING = {"haproxy": "haproxy", "ethtool": "ethtool"}
+"""The same for those that measure."""
+
+
+def play(report: Report, *, keep: bool = False, xdp: bool = False, measured: bool = False) -> bool:
+    """Play all acts, with `xdp` on the kernel dispatcher, with `measured` those too that compare and measure; whether
+    every check held. Raises PlatformError where the machine lacks something."""
+    _check_machine(NEEDED | (FOR_MEASURING if measured else {}))
     sweep()
     started = time.monotonic()
     with TemporaryDirectory(prefix="dnsvip-demo-") as name, contextlib.chdir(name), World() as world:
         folder = Path(name)
-        hosts = topology.build(world)
+        hosts = topology.build(world, slow=measured)
         site.write(folder, _into_the_kernel(world, hosts, folder) if xdp else None)
         scripts.write(folder, world)
         programs.start_surroundings(hosts, folder)
         report.opening()
-        acts = _play_all(hosts, folder, report, xdp=xdp)
+        acts = _play_all(acts_of(measured=measured), hosts, folder, report, xdp=xdp)
         report.closing(acts, time.monotonic() - started, folder)
         if keep:
             report.kept(folder, shown(hosts.router.command("sh")))
@@ -60,10 +65,10 @@ def _into_the_kernel(world: World, hosts: topology.Hosts, folder: Path) -> Path:
     return pins
 
 
-def _play_all(hosts: topology.Hosts, folder: Path, report: Report, *, xdp: bool) -> list[Act]:
+def _play_all(plays: Sequence[Play], hosts: topology.Hosts, folder: Path, report: Report, *, xdp: bool) -> list[Act]:
     """Play all acts; if the first, which starts everything, fails, the others are skipped."""
     acts: list[Act] = []
-    for play in ACTS:
+    for play in plays:
         acts.append(_play_act(play, hosts, folder, report, xdp=xdp))
         if not acts[0].held:
             break
@@ -80,7 +85,7 @@ def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report, *
         report.command(ran)
 
     try:
-        for check in play(Stage(hosts, folder, show, xdp)):
+        for check in play(Stage(hosts, folder, show, xdp, act.figures.__setitem__)):
             act.checks.append(check)
             report.check(check)
     except DnsvipError as error:
@@ -89,10 +94,10 @@ def _play_act(play: Play, hosts: topology.Hosts, folder: Path, report: Report, *
     return act
 
 
-def _check_machine() -> None:
+def _check_machine(needed: Mapping[str, str]) -> None:
     if reason := World.available(tun=True):
         raise PlatformError(reason)
-    for program, package in NEEDED.items():
+    for program, package in needed.items():
         if shutil.which(program) is None:
             raise PlatformError(f"no program `{program}`; as root: apt-get install {package}")
 

@@ -14,19 +14,34 @@ from pathlib import Path
 from dnsvip.demo.host import PATIENCE
 from dnsvip.demo.netns import CommandFailed, Host
 from dnsvip.demo.stage import until
-from dnsvip.demo.topology import Hosts
+from dnsvip.demo.topology import DELAY_MS, WIRE_ENDS, Hosts
 
 
 def start_surroundings(hosts: Hosts, folder: Path) -> None:
     """Start what exists without dnsvip: the operator's web servers, the clients' resolver."""
-    web = {
-        host: host.start(sys.executable, "-m", "dnsvip.demo.webserver", name, log=folder / f"{name}.log")
-        for name, host in hosts.servers.items()
-    }
+    web = {host: _web(host, folder) for host in hosts.servers.values()}
     unbound = hosts.resolver.start("unbound", "-d", "-c", folder / "unbound.conf", log=folder / "unbound.log")
     for host, process in web.items():
         wait_ready(process, folder / f"{host.name}.log", partial(listens, host, "--tcp", 80))
+    if hosts.wire is not None:
+        _start_wire(hosts.wire, folder)
     wait_ready(unbound, folder / "unbound.log", partial(listens, hosts.resolver, "--udp", 53))
+
+
+def start_web(host: Host, folder: Path) -> None:
+    """Start the web server of a host again."""
+    wait_ready(_web(host, folder), folder / f"{host.name}.log", partial(listens, host, "--tcp", 80))
+
+
+def _web(host: Host, folder: Path) -> subprocess.Popen[bytes]:
+    return host.start(sys.executable, "-m", "dnsvip.demo.webserver", host.name, log=folder / f"{host.name}.log")
+
+
+def _start_wire(wire: Host, folder: Path) -> None:
+    log = folder / "wire.log"
+    argv = (sys.executable, "-m", "dnsvip.demo.delay_line", str(DELAY_MS), *WIRE_ENDS)
+    process = wire.start(*argv, log=log)
+    wait_ready(process, log, lambda: "passing" in log.read_text())
 
 
 def wait_ready(

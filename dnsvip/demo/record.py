@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Act:
     commands: list[Ran] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     failure: str | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What was measured, by its name."""
 
     @property
     def held(self) -> bool:

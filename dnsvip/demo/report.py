@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -124,13 +125,59 @@ class Machine(Report):
 
     def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
         """Print the document."""
-        document = {
-            "held": all(act.held for act in acts),
-            "seconds": round(seconds, 1),
-            "folder": str(folder),
-            "acts": [{**asdict(act), "held": act.held} for act in acts],
-        }
-        print(json.dumps(document, indent=2), flush=True)  # noqa: T201 - this is the output asked for
+        print(json.dumps(document_of(acts, seconds, folder), indent=2), flush=True)  # noqa: T201 - the output asked for
+
+
+class Both(Report):
+    """Hands every event on to several reports."""
+
+    def __init__(self, *reports: Report) -> None:
+        self._reports = reports
+
+    def opening(self) -> None:
+        """To each."""
+        for report in self._reports:
+            report.opening()
+
+    def act(self, act: Act) -> None:
+        """To each."""
+        for report in self._reports:
+            report.act(act)
+
+    def command(self, ran: Ran) -> None:
+        """To each."""
+        for report in self._reports:
+            report.command(ran)
+
+    def check(self, check: Check) -> None:
+        """To each."""
+        for report in self._reports:
+            report.check(check)
+
+    def failure(self, message: str) -> None:
+        """To each."""
+        for report in self._reports:
+            report.failure(message)
+
+    def closing(self, acts: Sequence[Act], seconds: float, folder: Path) -> None:
+        """To each."""
+        for report in self._reports:
+            report.closing(acts, seconds, folder)
+
+    def kept(self, folder: Path, example: str) -> None:
+        """To each."""
+        for report in self._reports:
+            report.kept(folder, example)
+
+
+def document_of(acts: Sequence[Act], seconds: float, folder: Path) -> dict[str, Any]:
+    """The whole demo as JSON data."""
+    return {
+        "held": all(act.held for act in acts),
+        "seconds": round(seconds, 1),
+        "folder": str(folder),
+        "acts": [{**asdict(act), "held": act.held} for act in acts],
+    }
 
 
 def _mark(held: bool) -> tuple[str, str]:

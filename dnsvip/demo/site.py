@@ -127,12 +127,43 @@ state_dir = "state-2"
 interface = "eth0"
 """
 
+HAPROXY_PORTS = {"tcp": 8080, "http": 8081, "redirect": 8082}
+
+_TIMEOUTS = "  timeout connect 5s\n  timeout client 30s\n  timeout server 30s"
+HAPROXY = f"""\
+global
+  maxconn 2000
+defaults
+{_TIMEOUTS}
+frontend tcp
+  mode tcp
+  bind [::]:{HAPROXY_PORTS["tcp"]}
+  default_backend fast-tcp
+frontend http
+  mode http
+  option forwardfor
+  bind [::]:{HAPROXY_PORTS["http"]}
+  default_backend fast-http
+frontend redirect
+  mode http
+  bind [::]:{HAPROXY_PORTS["redirect"]}
+  http-request redirect prefix http://[{FAST["fast-1"]}] code 302
+backend fast-tcp
+  mode tcp
+  server fast-1 [{FAST["fast-1"]}]:80
+backend fast-http
+  mode http
+  server fast-1 [{FAST["fast-1"]}]:80
+"""
+"""What HAProxy does with connections, for comparison."""
+
 FILES = {
     "site.toml": SITE,
     "example.test.zone": ZONE,
     "node.toml": NODE,
     "node-2.toml": SECOND_NODE,
     "unbound.conf": UNBOUND,
+    "haproxy.cfg": HAPROXY,
 }
 
 

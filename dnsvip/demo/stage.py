@@ -46,6 +46,8 @@ class Stage:
     folder: Path
     show: Callable[[Ran], None]
     xdp: bool = False
+    figure: Callable[[str, Any], None] = lambda _name, _value: None
+    """Receives what was measured, by its name."""
 
     def run(self, host: Host, *argv: str, timeout: float = PATIENCE) -> str:
         """Run a program, show it, return its standard output. A failure ends the act."""

@@ -29,6 +29,9 @@ PLAIN = IPv6Address("2001:db8:a:1::1")
 NAME_SERVER = "2001:db8:d::2"
 SECOND = "2001:db8:e::2"
 """Of dispatcher-2."""
+DELAY_MS = 10
+"""Milliseconds that a packet takes on client-gold's link, each way, in a demo with measurements."""
+WIRE_ENDS = ("client", "router")
 RESOLVER = "2001:db8:53::53"
 FAST = {"fast-1": "fd00:10::11"}
 SLOW = {"slow-1": "fd00:10::21", "slow-2": "fd00:10::22"}
@@ -59,15 +62,21 @@ class Hosts:
     second: Host
     servers: dict[str, Host]
     segment: Host
+    wire: Host | None = None
+    """In the middle of client-gold's link, where that takes time."""
 
 
-def build(world: World) -> Hosts:
-    """Make hosts, links and routes."""
-    router, segment = world.host("router"), world.switch("segment")
+def build(world: World, *, slow: bool = False) -> Hosts:
+    """Make hosts, links and routes; with `slow`, client-gold is DELAY_MS away from the router."""
+    router, segment, wire = world.host("router"), world.switch("segment"), None
     edge = {name: world.host(name, etc=ETC if name.startswith("client") else None) for name in EDGE}
     servers = {name: world.host(name) for name in SERVERS}
     for name, (address, gateway) in EDGE.items():
-        world.link(edge[name], router, a_addrs=[f"{address}/64"], b_addrs=[f"{gateway}/64"], a_name="eth0")
+        ends = {"a_addrs": [f"{address}/64"], "b_addrs": [f"{gateway}/64"]}
+        if slow and name == "client-gold":
+            wire = _link_slowly(world, edge[name], router, **ends)
+        else:
+            world.link(edge[name], router, **ends, a_name="eth0")
         edge[name].route("default", "via", gateway)
     world.link(router, segment, a_addrs=["fd00:10::1/64"])
     for name, address in DISPATCHERS.items():
@@ -78,7 +87,20 @@ def build(world: World) -> Hosts:
     router.forwarding()
     router.route(str(PREFIX), "via", NAME_SERVER)
     gold, plain, resolver, dispatcher, second = edge.values()
-    return Hosts(gold, plain, resolver, router, dispatcher, second, servers, segment)
+    return Hosts(gold, plain, resolver, router, dispatcher, second, servers, segment, wire)
+
+
+def _link_slowly(world: World, host: Host, router: Host, *, a_addrs: list[str], b_addrs: list[str]) -> Host:
+    """Link two hosts by a third one, which passes frames later (`delay_line`)."""
+    wire = world.host("wire")
+    wire.sysctl({"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"})
+    world.link(host, wire, a_addrs=a_addrs, a_name="eth0", b_name=WIRE_ENDS[0])
+    world.link(wire, router, b_addrs=b_addrs, a_name=WIRE_ENDS[1], b_name=host.name)
+    for end, interface in ((host, "eth0"), (router, host.name)):
+        end.run(
+            "ethtool", "-K", interface, "tx", "off"
+        )  # as on a cable: whole checksums, no packets larger than its MTU
+    return wire
 
 
 def _connect_server(world: World, server: Host, segment: Host, address: str) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 
 from dnsvip.demo.acts.answers import gold_client, plain_client
 from dnsvip.demo.acts.change import attribute_rule, key_rotation, own_server, tier_change
+from dnsvip.demo.acts.flood import flood
+from dnsvip.demo.acts.latency import connection_latency
 from dnsvip.demo.acts.loss import lost_dispatcher
+from dnsvip.demo.acts.lost_server import lost_server
 from dnsvip.demo.acts.operator import set_up
 from dnsvip.demo.acts.proof import enrolled_client, forged_address
 from dnsvip.demo.acts.revoke import revocation
@@ -35,3 +38,11 @@ ACTS: tuple[Play, ...] = (
     revocation,
     lost_dispatcher,
 )
+
+MEASURED: tuple[Play, ...] = (connection_latency, flood, lost_server)
+"""What is measured for a page, before the last act: it takes longer, and the world has a slow link."""
+
+
+def acts_of(*, measured: bool) -> tuple[Play, ...]:
+    """The acts of a demo."""
+    return (*ACTS[:-1], *MEASURED, ACTS[-1]) if measured else ACTS

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
+from dnsvip.demo.growth import growth_of
 from dnsvip.demo.netns import stop
 from dnsvip.demo.programs import wait_ready
 from dnsvip.demo.record import Check
@@ -16,6 +17,8 @@ from dnsvip.demo.webserver import content
 
 SIZE, SECONDS = 4_000_000, 60
 """Of the download, which is slow only until the other dispatcher has its packets."""
+ENOUGH = 100_000
+"""Bytes that have come before the dispatcher is killed."""
 NODE = "node-2.toml"
 
 
@@ -28,16 +31,20 @@ def lost_dispatcher(stage: Stage) -> Iterator[Check]:
     before = stage.status()["dispatcher"]["counters"].get("resumed", 0)
     url = f"http://{NAME}/download?bytes={SIZE}&seconds={SECONDS}&until={moved.name}"
     to = ("--connect-to", f"{NAME}:80:[{vip}]:80")
-    download = stage.start(gold, "curl", "-s", *to, "-o", file.name, url, log=stage.folder / "taken-over.log")
+    download = stage.start(gold, "curl", "-sN", *to, "-o", file.name, url, log=stage.folder / "taken-over.log")
+    marks: dict[str, float] = {}
     try:
-        until(lambda: file.exists() and file.stat().st_size > 0, "the download", process=download)
-        _kill(stage, second)
-        had = file.stat().st_size
-        _route(stage, NAME_SERVER)
-        moved.touch()
-        until(lambda: download.poll() is not None, "the end of the download", seconds=60)
+        with growth_of(file) as growth:
+            until(lambda: file.exists() and file.stat().st_size > ENOUGH, "the download", process=download)
+            _kill(stage, second)
+            marks["killed"], had = growth.now(), file.stat().st_size
+            _route(stage, NAME_SERVER)
+            marks["moved"] = growth.now()
+            moved.touch()
+            until(lambda: download.poll() is not None, "the end of the download", seconds=60)
     finally:
         stop(download)
+    stage.figure("lost_dispatcher", {"size": SIZE, "had": had, **marks, "samples": growth.samples})
     killed = second.returncode == -signal.SIGKILL
     whole = download.returncode == 0 and file.read_bytes() == content(SIZE)
     rest = "the rest after, all as sent" if whole else "not all after"
