@@ -1,7 +1,7 @@
 """A cable that takes time: passes frames between two interfaces, each so many milliseconds later.
 
-Run as `python -m dnsvip.demo.delay_line MILLISECONDS INTERFACE INTERFACE`. It does what `tc netem delay` does, where the
-kernel has no netem or lets nobody load it. It keeps the order, drops nothing on purpose, and knows nothing of IP.
+Run as `python -m dnsvip.demo.delay_line MILLISECONDS INTERFACE INTERFACE`. It does what `tc netem delay` does, also
+where the kernel has no netem or lets nobody load it. It keeps the order, drops nothing on purpose, and knows no IP.
 Senders must fill in their own checksums and segment by themselves (`ethtool -K INTERFACE tx off`).
 """
 

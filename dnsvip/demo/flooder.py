@@ -1,7 +1,7 @@
 """Floods a cluster with forged addresses: datagrams to one address after the other, each with a random tag.
 
 Run as `python -m dnsvip.demo.flooder ADDRESS BITS PER_SECOND SECONDS`: the last BITS bits of ADDRESS are random. Prints
-`flooding` when it begins, and at the end a JSON array with `[moment, sent]` for each tenth of a second, the moment on the
+`flooding` when it begins, and at the end a JSON array with `[moment, sent]` for each tenth of a second, by the
 machine's monotonic clock.
 """
 
@@ -31,7 +31,7 @@ def run(address: IPv6Address, bits: int, per_second: int, seconds: float) -> lis
             sent = 0
             for beat in range(BEATS):
                 for _ in range(int(per_second * SLICE_SECONDS / BEATS)):
-                    forged = IPv6Address(base | random.getrandbits(bits))  # noqa: S311 - no secret
+                    forged = IPv6Address(base | random.getrandbits(bits))
                     sent += out.sendto(b"forged", (str(forged), PORT)) > 0
                 time.sleep(max(0.0, at + SLICE_SECONDS * (beat + 1) / BEATS - time.monotonic()))
             slices.append((at, sent))

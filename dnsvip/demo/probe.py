@@ -1,9 +1,10 @@
 """A client with a stopwatch: fetches a page again and again, each time over new connections.
 
-Run as `python -m dnsvip.demo.probe SECONDS COUNT WORKERS URL`: until that many seconds have passed or pages have come,
-from so many threads. Prints a JSON array with an object for each page: when it was asked for (`at`, on the machine's
-monotonic clock), the `seconds` until its first byte, the `connections` that took, its first line (`server`), its second
-(`client`), or what went wrong (`error`). Redirects are followed.
+Run as `python -m dnsvip.demo.probe SECONDS COUNT WORKERS URL...`: until that many seconds have passed or pages have
+come, from so many threads, of several URLs in turns, so that what disturbs one disturbs all. Prints a JSON array with
+an object for each page: its `url`, when it was asked for (`at`, by the machine's monotonic clock), the `seconds` until
+its first byte, the `connections` that took, its first line (`server`), its second (`client`), or what went wrong
+(`error`). Redirects are followed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ MOST_CONNECTIONS = 5
 def fetch(url: str) -> dict[str, Any]:
     """One page, and what it took."""
     began, connections = time.monotonic(), 0
-    said: dict[str, Any] = {"at": began}
+    said: dict[str, Any] = {"url": url, "at": began}
     try:
         while connections < MOST_CONNECTIONS:
             connections += 1
@@ -57,14 +59,14 @@ def _exchange(url: str) -> tuple[float, str, str]:
     return first, head, body
 
 
-def run(seconds: float, count: int, workers: int, url: str) -> list[dict[str, Any]]:
+def run(seconds: float, count: int, workers: int, urls: Sequence[str]) -> list[dict[str, Any]]:
     """All pages, in the order in which they were asked for."""
     end = time.monotonic() + seconds
 
     def work(share: int) -> list[dict[str, Any]]:
         pages: list[dict[str, Any]] = []
         while len(pages) < share and time.monotonic() < end:
-            pages.append(fetch(url))
+            pages.append(fetch(urls[len(pages) % len(urls)]))
             time.sleep(PAUSE_SECONDS)
         return pages
 
@@ -74,4 +76,4 @@ def run(seconds: float, count: int, workers: int, url: str) -> list[dict[str, An
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))  # noqa: T201 - the output
+    print(json.dumps(run(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])))  # noqa: T201

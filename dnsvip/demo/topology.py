@@ -72,11 +72,11 @@ def build(world: World, *, slow: bool = False) -> Hosts:
     edge = {name: world.host(name, etc=ETC if name.startswith("client") else None) for name in EDGE}
     servers = {name: world.host(name) for name in SERVERS}
     for name, (address, gateway) in EDGE.items():
-        ends = {"a_addrs": [f"{address}/64"], "b_addrs": [f"{gateway}/64"]}
+        ends = [f"{address}/64"], [f"{gateway}/64"]
         if slow and name == "client-gold":
-            wire = _link_slowly(world, edge[name], router, **ends)
+            wire = _link_slowly(world, edge[name], router, *ends)
         else:
-            world.link(edge[name], router, **ends, a_name="eth0")
+            world.link(edge[name], router, a_addrs=ends[0], b_addrs=ends[1], a_name="eth0")
         edge[name].route("default", "via", gateway)
     world.link(router, segment, a_addrs=["fd00:10::1/64"])
     for name, address in DISPATCHERS.items():
@@ -90,7 +90,7 @@ def build(world: World, *, slow: bool = False) -> Hosts:
     return Hosts(gold, plain, resolver, router, dispatcher, second, servers, segment, wire)
 
 
-def _link_slowly(world: World, host: Host, router: Host, *, a_addrs: list[str], b_addrs: list[str]) -> Host:
+def _link_slowly(world: World, host: Host, router: Host, a_addrs: list[str], b_addrs: list[str]) -> Host:
     """Link two hosts by a third one, which passes frames later (`delay_line`)."""
     wire = world.host("wire")
     wire.sysctl({"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"})

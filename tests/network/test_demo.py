@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from dnsvip.demo import privilege
-from dnsvip.demo.acts import ACTS
+from dnsvip.demo.acts import acts_of
 from tests.long import LONG
+from tests.network.demo_page import look_at_page
 
 pytestmark = pytest.mark.network
 
@@ -26,10 +27,10 @@ AS_WE_ARE = (sys.executable, "-m", "dnsvip", "demo", *OPTIONS)
 WITHOUT_ROOT = (
     sys.executable,
     "-c",
-    "from dnsvip.cli import main; from dnsvip.demo import privilege; "
-    f"privilege.AS_ROOT = ('false',); main(['demo', *{OPTIONS}])",
+    "import sys; from dnsvip.cli import main; from dnsvip.demo import privilege; "
+    f"privilege.AS_ROOT = ('false',); main(['demo', *{OPTIONS}, *sys.argv[1:]])",
 )
-"""The second run has no right to create namespaces and uses a user namespace."""
+"""The second run has no right to create namespaces and uses a user namespace; it measures, and makes a page."""
 IN_THE_KERNEL = (*AS_WE_ARE, "--xdp")
 DEMOS = {"without root": WITHOUT_ROOT, "in the kernel": IN_THE_KERNEL} | ({"as we are": AS_WE_ARE} if LONG else {})
 """As root in user space it differs from these two by nothing that one of them has not."""
@@ -70,26 +71,31 @@ def _marked(mark: str) -> list[str]:
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("tun")
 @pytest.mark.parametrize("demo", [pytest.param(DEMOS[name], id=name) for name in DEMOS])
-def test_everything_shown_holds_and_nothing_stays(demo: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every check of every act runs and holds; after Enter no process, namespace or file is left."""
+def test_everything_shown_holds_and_nothing_stays(
+    demo: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every check of every act runs and holds; after Enter no process, namespace or file is left but the page, which is
+    whole in a browser."""
     if demo is WITHOUT_ROOT:
         monkeypatch.setattr(privilege, "AS_ROOT", ("false",))
         if reason := privilege.missing():
             pytest.skip(reason)
     if demo is IN_THE_KERNEL and os.geteuid() != 0:
         pytest.skip("loading kernel programs needs root")
-    mark = secrets.token_hex(8)
-    with kept_demo(demo, mark) as (document, process):
+    mark, page, measured = secrets.token_hex(8), tmp_path / "report.html", demo is WITHOUT_ROOT
+    with kept_demo([*demo, *(["--html", str(page)] if measured else [])], mark) as (document, process):
         failed = [check for act in document["acts"] for check in act["checks"] if not check["held"]]
         failures = {act["name"]: act["failure"] for act in document["acts"] if act["failure"]}
         assert not failed
         assert not failures
-        assert [act["name"] for act in document["acts"]] == [play.__name__ for play in ACTS]
+        assert [act["name"] for act in document["acts"]] == [play.__name__ for play in acts_of(measured=measured)]
         assert all(act["checks"] for act in document["acts"])
         assert document["held"] is True
         number = sum(len(act["checks"]) for act in document["acts"])
         assert number <= SCREEN
         assert f"\n{number} of {number} checks held in " in README.read_text()
+        if measured:
+            look_at_page(page, document)
         look = [f"{document['folder']}/enter", "client-gold", "curl", "-s", "http://www.example.test/"]
         assert subprocess.run(look, capture_output=True, text=True, check=True).stdout.startswith("fast-")
         assert _marked(mark)

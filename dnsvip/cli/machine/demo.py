@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from dnsvip.demo.play import play
 from dnsvip.demo.page import Page
+from dnsvip.demo.play import play
 from dnsvip.demo.report import Both, Machine, Screen
 
 FILE = click.Path(dir_okay=False, path_type=Path)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Network
 from typing import Any
 
-from dnsvip.demo.netns import Host, stop
+from dnsvip.demo.netns import CommandFailed, Host, stop
 from dnsvip.demo.programs import listens, wait_ready
 from dnsvip.demo.record import Check
 from dnsvip.demo.site import HAPROXY_PORTS, NAME
 from dnsvip.demo.stage import Stage
-from dnsvip.demo.topology import FAST, SECOND
+from dnsvip.demo.topology import DELAY_MS, FAST, SECOND
 
 SAMPLES = 24
 SIZE = 2_000_000
@@ -43,10 +43,10 @@ def connection_latency(stage: Stage) -> Iterator[Check]:
     vip = stage.dig(stage.hosts.gold, NAME)
     balancer = _start_haproxy(stage)
     try:
-        ways = {way.key: _measured(stage, way) for way in _ways(f"[{vip}]")}
+        ways = _measured(stage, _ways(f"[{vip}]"))
     finally:
         stop(balancer)
-    stage.figure("latency", {"samples": SAMPLES, "bytes": SIZE, "ways": list(ways.values())})
+    stage.figure("latency", {"samples": SAMPLES, "bytes": SIZE, "delay_ms": DELAY_MS, "ways": list(ways.values())})
     trips = {key: way["round_trips"] for key, way in ways.items()}
     median = {key: f"{way['median'] * 1000:.0f} ms" for key, way in ways.items()}
     yield Check(
@@ -89,13 +89,19 @@ def _start_haproxy(stage: Stage) -> Any:
     return process
 
 
-def _measured(stage: Stage, way: Way) -> dict[str, Any]:
-    """All figures of one way."""
+def _measured(stage: Stage, ways: Sequence[Way]) -> dict[str, dict[str, Any]]:
+    """All figures of all ways. They are measured in turns, so that what disturbs the machine disturbs all alike."""
     gold = stage.hosts.gold
+    pages = probed(stage, gold, *(way.url for way in ways), count=SAMPLES * len(ways))
+    return {way.key: _figures(stage, way, [page for page in pages if page["url"] == way.url]) for way in ways}
+
+
+def _figures(stage: Stage, way: Way, pages: list[dict[str, Any]]) -> dict[str, Any]:
+    good, gold = [page for page in pages if "error" not in page], stage.hosts.gold
+    if not good:
+        raise CommandFailed(f"no page came {way.title}")
     with stage.capture(gold, "eth0", ANYWHERE) as packets:
         probed(stage, gold, way.url, count=1)
-    pages = probed(stage, gold, way.url, count=SAMPLES)
-    good = [page for page in pages if "error" not in page]
     before = _carried(stage)
     stage.run(gold, "curl", "-sgL", "-o", "carried", f"{way.url}download?bytes={SIZE}&seconds=0")
     carried = _carried(stage) - before
@@ -114,16 +120,16 @@ def _measured(stage: Stage, way: Way) -> dict[str, Any]:
 
 
 def probed(
-    stage: Stage, host: Host, url: str, *, seconds: float = 60.0, count: int = 1_000_000, workers: int = 1
+    stage: Stage, host: Host, *urls: str, seconds: float = 60.0, count: int = 1_000_000, workers: int = 1
 ) -> list[dict[str, Any]]:
     """What the probe says."""
-    argv = (sys.executable, "-m", "dnsvip.demo.probe", str(seconds), str(count), str(workers), url)
+    argv = (sys.executable, "-m", "dnsvip.demo.probe", str(seconds), str(count), str(workers), *urls)
     pages: list[dict[str, Any]] = json.loads(host.run(*argv).stdout)
     return pages
 
 
 def round_trips(lines: list[str]) -> int:
-    """How often a client waited for the other side, by its packets: each SYN ACK, and each first data after data that
+    """How often a client waited for the other side, by its packets: each SYN ACK, and each first answer after data that
     it sent. A line is `[...] IP6 SOURCE > TARGET: Flags [LETTERS]`."""
     trips, client, asked = 0, "", False
     for line in lines:
@@ -132,9 +138,10 @@ def round_trips(lines: list[str]) -> int:
             client = source
         elif flags == "S.":
             trips += 1
-        elif "P" in flags:
-            trips += asked and source != client
-            asked = source == client
+        elif source == client:
+            asked = asked or "P" in flags
+        elif asked and ("P" in flags or "F" in flags):  # an ACK alone may come before
+            trips, asked = trips + 1, False
     return trips
 
 

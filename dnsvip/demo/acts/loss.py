@@ -44,11 +44,11 @@ def lost_dispatcher(stage: Stage) -> Iterator[Check]:
             until(lambda: download.poll() is not None, "the end of the download", seconds=60)
     finally:
         stop(download)
-    stage.figure("lost_dispatcher", {"size": SIZE, "had": had, **marks, "samples": growth.samples})
     killed = second.returncode == -signal.SIGKILL
     whole = download.returncode == 0 and file.read_bytes() == content(SIZE)
     rest = "the rest after, all as sent" if whole else "not all after"
     resumed = stage.counted("resumed") - before
+    stage.figure("lost_dispatcher", {"size": SIZE, "had": had, "whole": whole, **marks, "samples": growth.samples})
     yield Check(
         "a killed dispatcher's connection goes on at another one",
         killed and had < SIZE and whole and resumed > 0,

@@ -20,7 +20,8 @@ WORKERS = 2
 WITHIN = 5.0
 """Seconds until nobody is sent to a dead server: three failed checks, a second apart, on a busy machine."""
 
-KILL = "kill -KILL $(ss --no-header --listening --tcp --numeric --processes 'sport = :80' | grep -o 'pid=[0-9]*' | cut -d= -f2)"
+LISTENING = "ss --no-header --listening --tcp --numeric --processes 'sport = :80'"
+KILL = f"kill -KILL $({LISTENING} | grep -o 'pid=[0-9]*' | cut -d= -f2)"
 
 
 def lost_server(stage: Stage) -> Iterator[Check]:
@@ -45,6 +46,7 @@ def lost_server(stage: Stage) -> Iterator[Check]:
         programs.start_web(server, stage.folder)
         back = time.monotonic()
         pages = json.loads(load.communicate(timeout=60)[0])
+    began = pages[0]["at"] if pages else began  # the probe takes a while to start
     failed = [page["at"] for page in pages if "error" in page]
     out = max(failed, default=killed) - killed
     served = sum("error" not in page and killed + out < page["at"] < back for page in pages)
