@@ -93,10 +93,11 @@ ONE = ["C.1 > S.80: Flags [S]", "S.80 > C.1: Flags [S.]", "C.1 > S.80: Flags [.]
         ([], 1),
         (["S.80 > C.1: Flags [.]"], 1),
         (["S.80 > C.1: Flags [.]", "S.80 > C.1: Flags [P.]", "S.80 > C.1: Flags [FP.]"], 2),
+        ([ONE[1], ONE[3], "S.80 > C.1: Flags [P.]", ONE[3], "S.80 > C.1: Flags [P.]"], 2),
         (["S.80 > C.1: Flags [F.]", "C.1 > S.80: Flags [F.]", "S.80 > C.1: Flags [.]"], 2),
         (["S.80 > C.1: Flags [P.]", *(line.replace("S.80", "T.80") for line in ONE), "T.80 > C.1: Flags [P.]"], 4),
     ],
-    ids=["no answer", "an ACK alone", "two pieces", "an answer with its end", "a redirect"],
+    ids=["no answer", "an ACK alone", "two pieces", "sent again", "an answer with its end", "a redirect"],
 )
 def test_round_trips_are_counted(more: list[str], trips: int) -> None:
     """A client waits for each SYN ACK and for the first answer to what it asks, and for nothing else."""

@@ -129,20 +129,20 @@ def probed(
 
 
 def round_trips(lines: list[str]) -> int:
-    """How often a client waited for the other side, by its packets: each SYN ACK, and each first answer after data that
-    it sent. A line is `[...] IP6 SOURCE > TARGET: Flags [LETTERS]`."""
-    trips, client, asked = 0, "", False
+    """How often a client waited for the other side, by its packets: on each connection for the SYN ACK, and for the
+    first answer to its request. A packet that is sent again counts once. A line is `[...] IP6 SOURCE > TARGET: Flags
+    [LETTERS]`."""
+    opened, asked, answered = set(), set(), set()
     for line in lines:
-        source, flags = line.partition("IP6 ")[2].partition(".")[0], line.rpartition("[")[2].rstrip("]")
-        if flags == "S":
-            client = source
-        elif flags == "S.":
-            trips += 1
-        elif source == client:
-            asked = asked or "P" in flags
-        elif asked and ("P" in flags or "F" in flags):  # an ACK alone may come before
-            trips, asked = trips + 1, False
-    return trips
+        ends, _, flags = line.partition("IP6 ")[2].partition(": Flags ")
+        source, _, target = ends.partition(" > ")
+        if "S" in flags:
+            opened |= {(target, source)} if "S." in flags else set()
+        elif (source, target) in opened and "P" in flags:
+            asked.add((source, target))
+        elif (target, source) in asked and ("P" in flags or "F" in flags):  # an ACK alone may come before
+            answered.add((target, source))
+    return len(opened) + len(answered)
 
 
 def _carried(stage: Stage) -> int:
