@@ -167,20 +167,21 @@ def _message(item: Any, shown: str) -> str:
     """What is wrong with one value, in words: its choices where it has some, and the one that is probably meant."""
     kind, context = item["type"], item.get("ctx", {})
     value = item.get("input") if shown else None
+    word = value if isinstance(value, str) else ""
     text = str(item["msg"]).removeprefix("Value error, ")
     message = text[:1].lower() + text[1:]
     if kind in ("enum", "literal_error"):
         known = _QUOTED.findall(str(context.get("expected", "")))
-        return f"{message}{shown}{did_you_mean(str(value), known)}"
+        return f"{message}{shown}{did_you_mean(word, known)}"
     if kind == "string_pattern_mismatch" and (choices := _CHOICES.fullmatch(context["pattern"])):
         known = [word.replace("\\", "") for word in choices[2].split("|")]
-        sign = "-" if choices[1] and str(value).startswith("-") else ""
-        close = near(str(value).removeprefix("-"), known)
+        sign = "-" if choices[1] and word.startswith("-") else ""
+        close = near(word.removeprefix("-"), known)
         meant = f"; did you mean {sign + close[0]!r}?" if close else ""
         return f"must be one of {', '.join(known)}{', or one after a -' if choices[1] else ''}{shown}{meant}"
     network, host_bits, _ = message.partition(" has host bits set")
     if host_bits or "network" in kind:
-        return _masked(network if host_bits else str(value)) or message + shown
+        return _masked(network if host_bits else word) or message + shown
     return message + shown
 
 

@@ -32,6 +32,8 @@ def demo(*, keep: bool, as_json: bool, xdp: bool, html: Path | None) -> None:
     if html is None:
         held = play(shown, keep=keep, xdp=xdp)
     else:
+        if not html.absolute().parent.is_dir():  # known now, not in a minute
+            raise click.UsageError(f"--html {html}: there is no folder {html.parent}")
         page = Page(html.absolute(), "in the kernel (XDP)" if xdp else "in user space (TUN)")
         held = play(Both(page, shown), keep=keep, xdp=xdp, measured=True)
         click.echo(f"{html}: the page", err=True)

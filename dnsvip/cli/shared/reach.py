@@ -69,7 +69,7 @@ def unreached(error: Exception, url: str) -> str:
     if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS:
         return f"this port speaks plain HTTP; --api http://{where} (or DNSVIP_API) reaches it"
     if scheme == "http" and isinstance(error, http.client.BadStatusLine | ConnectionResetError):
-        return f"what listens there does not speak plain HTTP; perhaps it is TLS: --api https://{where}"
+        return f"it closed the connection without an answer in plain HTTP; where it speaks TLS: --api https://{where}"
     why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
     return (
         f"{why or type(error).__name__}; is `dnsvip serve` running there, with [admin] in its node file?"
