@@ -125,6 +125,7 @@ class Stage:
         """Capture TCP packets of a prefix on an interface while the block runs; they are shown when it ends."""
         watch, capture = watch_for(host, interface, prefix), Capture()
         log = self.folder / watch.log
+        log.unlink(missing_ok=True)  # of a capture before
         process = self.start(host, *watch.start, log=log)
         until(lambda: "listening on" in log.read_text(), f"tcpdump on {host.name}", process=process)
         try:
