@@ -71,7 +71,7 @@ def _ways(vip: str) -> list[Way]:
     (server, *_), proxy = FAST.values(), f"[{SECOND}]"
     tcp, http, redirect = (f"{proxy}:{HAPROXY_PORTS[mode]}" for mode in ("tcp", "http", "redirect"))
     return [
-        Way("direct", "Straight to the server", f"http://[{server}]/", "nobody chooses; no one is told apart"),
+        Way("direct", "Directly", f"http://[{server}]/", "nothing: the client knows one server, and nobody chooses"),
         Way("dnsvip", "Through dnsvip", f"http://{vip}/", "forwards the first packet; knows the client by its address"),
         Way("haproxy-tcp", "HAProxy, TCP", f"http://{tcp}/", "ends TCP; knows the source address"),
         Way("haproxy-http", "HAProxy, HTTP", f"http://{http}/", "ends TCP (and TLS), reads the request"),

@@ -47,9 +47,9 @@ def world(delay_ms: int) -> str:
         _flow("M768 62 H712 V152 H422", "answer"),
         _flow("M276 138 L152 60", "answer"),
         _flow("M152 161 H258", "forged"),
-        _flow("M404 138 L500 80", "forged"),
-        element("circle", cx=505, cy=77, r=9, fill="var(--bad)"),
-        label(505, 81.5, "\N{MULTIPLICATION SIGN}", "strong cross", "middle"),
+        _flow("M404 138 L492 91", "forged"),
+        element("circle", cx=500, cy=87, r=9, fill="var(--bad)"),
+        label(500, 91.5, "\N{MULTIPLICATION SIGN}", "strong cross", "middle"),
     ]
     words = [
         label(226, 72, f"{delay_ms} ms each way", "small soft"),
