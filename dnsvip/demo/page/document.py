@@ -14,6 +14,7 @@ from string import Template
 from typing import Any
 
 from dnsvip.demo.page import comparison, timelines
+from dnsvip.demo.page.ladders import ladders
 from dnsvip.demo.page.markup import element, text
 from dnsvip.demo.page.world import world
 from dnsvip.demo.topology import DELAY_MS, PREFIX
@@ -106,6 +107,7 @@ def _latency(_document: Document, figures: Document) -> dict[str, str]:
     return {
         "bars": comparison.bars(latency),
         "table": comparison.table(latency),
+        "ladders": ladders(),
         "samples": text(latency["samples"]),
         "delay": text(latency["delay_ms"]),
     }
