@@ -113,6 +113,18 @@ def test_files(served: Node, argv: tuple[str, ...], message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--cluster", "wbe"), "--cluster: name one of legacy, web; did you mean 'web'?"),
+        (("--cluster", "web", "--client", "acmee"), "no client has the name or id 'acmee'; did you mean 'acme'?"),
+    ],
+)
+def test_names_in_a_database(served: Node, argv: tuple[str, ...], message: str) -> None:
+    """Commands on a database say what was meant, too."""
+    assert message in served.dnsvip("encode", "--config", "node.toml", *argv).stderr
+
+
+@pytest.mark.parametrize(
     ("state", "words"),
     [("drain", "is draining: it gets no new"), ("maint", "is in maintenance"), ("down", "is down"), ("up", "is up\n")],
 )

@@ -104,9 +104,9 @@ def test_flows_of_a_server() -> None:
     ("asked", "message"),
     [
         ({"client": "acne"}, "'acne' is not a client"),
-        ({"tier": "golden"}, "'golden' is not a tier (there is: blocked, counted"),
+        ({"tier": "golden"}, "'golden' is not a tier; did you mean 'gold'? (there is: blocked, counted"),
         ({"server": "fast/x"}, "'fast/x' is not a server"),
-        ({"reason": "bad"}, "'bad' is not a reason (there is: bad-"),
+        ({"reason": "bad"}, "'bad' is not a reason; did you mean 'bad-tag'? (there is: bad-"),
         ({"state": "open"}, "must be new, established, closing"),
         ({"address": "2001:db8::1/32"}, "'2001:db8::1/32' is not an address or a prefix"),
         ({"port": "1"}, "port: not a criterion"),

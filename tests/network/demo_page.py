@@ -21,7 +21,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 def look_at_page(file: Path, document: dict[str, Any]) -> None:
     """Open it without a network in each look; raises AssertionError where it is not whole."""
-    ARTEFACTS.mkdir(exist_ok=True)
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=which("chromium"), args=list(FLAGS))

@@ -28,6 +28,7 @@ from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.errors import CodecError
 from dnsvip.site import Anonymous, ClassCluster, Client, Cluster, Service, Snapshot
+from dnsvip.suggestion import did_you_mean
 
 CONFIG = click.option(
     "--config", "node_file", metavar="NODE.toml", type=click.Path(path_type=Path, dir_okay=False), help="The node file."
@@ -163,14 +164,15 @@ def _cluster(snapshot: Snapshot, name: str | None) -> Cluster | ClassCluster:
         return encoding[0]
     if name is not None and name in clusters:
         return clusters[name]
-    raise click.UsageError(f"--cluster: name one of {', '.join(sorted(clusters)) or '(there are none yet)'}")
+    meant = did_you_mean(name or "", clusters)
+    raise click.UsageError(f"--cluster: name one of {', '.join(sorted(clusters)) or '(there are none yet)'}{meant}")
 
 
 def _client(snapshot: Snapshot, who: str) -> Client:
     clients = snapshot.site.clients
     client = clients.get(who) or next((client for client in clients.values() if str(client.id) == who), None)
     if client is None:
-        raise click.UsageError(f"--client: no client has the name or id {who!r}")
+        raise click.UsageError(f"--client: no client has the name or id {who!r}{did_you_mean(who, clients)}")
     return client
 
 

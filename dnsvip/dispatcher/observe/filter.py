@@ -13,6 +13,7 @@ from dnsvip.dispatcher.routes import rule_label
 from dnsvip.dispatcher.selection import route_of
 from dnsvip.dispatcher.verdict import AddressVerdict, Target
 from dnsvip.errors import ConfigError
+from dnsvip.suggestion import did_you_mean
 
 MAX_VERDICTS = 1 << 14
 """Address verdicts a filter caches; under a flood of other addresses each is decoded every time."""
@@ -45,8 +46,11 @@ def _check_names(data: dict[str, Any], tables: DispatchTables) -> None:
     }
     for key, known in (("client", site.clients), ("tier", site.tiers), ("server", servers), ("reason", REASONS)):
         if data.get(key) is not None and data[key] not in known:
-            choices = "" if key == "client" else f" (there is: {', '.join(sorted(known)[:60]) or 'none'})"
-            raise ConfigError(f"{data[key]!r} is not a {key}{choices}")
+            # Clients may be a million: nobody waits for the packets' process to compare them all.
+            is_short = key != "client"
+            choices = f" (there is: {', '.join(sorted(known)[:60]) or 'none'})" if is_short else ""
+            meant = did_you_mean(str(data[key]), known) if is_short else ""
+            raise ConfigError(f"{data[key]!r} is not a {key}{meant}{choices}")
 
 
 class CompiledFilter:
