@@ -26,7 +26,8 @@ def _row(way: dict[str, Any], most: float) -> str:
         for seconds in way["seconds"]
     )
     bar = element("div", class_="bar", style=f"width: {100 * way['median'] / most:.2f}%")
-    value = element("b", f"{way['median'] * 1000:.0f} ms") + f", {trips(way)}"
+    fastest = element("small", f"fastest {min(way['seconds']) * 1000:.0f} ms")
+    value = element("b", f"{way['median'] * 1000:.0f} ms") + f", {trips(way)}{fastest}"
     return element(
         "div",
         element("div", element("strong", text(way["title"]))),
