@@ -105,7 +105,7 @@ def _values(key: tuple[str, str], stages: Sequence[Stage], each: list[tuple[Samp
     for number, ((_, scrape), (first, last, seconds)) in enumerate(zip(stages, each, strict=True)):
         if key not in last:
             parts.append(f"stale _x{MINUTES - 1}" if known else f"_x{MINUTES}")
-        elif key[0].endswith("_total"):
+        elif key[0].endswith(("_total", "_bucket", "_count")):
             gain = 60 * (last[key] - first.get(key, 0.0)) / seconds
             parts.append(f"{total:.3f}+{gain:.3f}x{MINUTES - 1}")
             total += gain * MINUTES

@@ -36,7 +36,7 @@ def _server_state(wanted: ServerState, row: Mapping[str, Any] | None, otherwise:
         return _SET[wanted]
     if row is not None and not row.get("passing", True):
         return FAILING
-    now = ServerState(row["state"]) if row is not None and row.get("state") in set(ServerState) else wanted
+    now = next((state for state in ServerState if row is not None and row.get("state") == state), wanted)
     return _SET.get(wanted) or _SET.get(now) or otherwise
 
 

@@ -207,6 +207,7 @@ def test_forged_packets(ground: Watched) -> None:
     sending.wait(20)
     stages = [well, dropped, served, ground.forged_flood(*wrong), ground.still()]
     fires(stages, "DnsvipForgedFlood", [False, True, False, True, False], 'action="drop",severity="info"', job=JOB)
+    fires(stages, "DnsvipMostRefused", [False, True, False, True, False], 'cluster="web"', job=JOB)
     fires(
         stages, "DnsvipForgedFlood", [False, False, True, False, False], 'action="forward",severity="warning"', job=JOB
     )
@@ -266,4 +267,4 @@ def test_every_alert_has_such_a_test() -> None:
     alerts = {line.split()[-1] for line in rules.splitlines() if line.strip().startswith("- alert:")}
     tests = "".join((root / "tests" / folder / "test_alerts.py").read_text() for folder in ("node", "network"))
     assert {alert for alert in alerts if f'"{alert}"' not in tests} == set()
-    assert len(alerts) == 24
+    assert len(alerts) == 26
