@@ -254,13 +254,13 @@ def test_counters_of_faults(alert: str, families: Families, none: Counted, count
 
 
 def test_answers_that_are_late(watched: Watched) -> None:
-    """The histogram of a node, here fed in place of a flood that no test may send: while answers are late, and after."""
+    """The histogram of a node, fed here in place of a flood: while answers are late, and after."""
 
     def stage(seconds: float, number: int) -> Stage:
         scrapes = []
         for _ in range(2):
             for _ in range(number):
-                latency.observe(seconds, 64)
+                latency.observe(seconds)
             scrapes.append(render(dns.families({"latency": dict(latency.counters())}))[0].decode())
         return Scrape(scrapes[0], NOW), Scrape(scrapes[1], NOW + 10)
 

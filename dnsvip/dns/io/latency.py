@@ -1,6 +1,7 @@
 """How long datagrams wait for their answers here: from when the batch is read until the answer is sent.
 
-One in ONE_IN is counted, after the fact, so that the rest pay one subtraction a batch.
+One batch in ONE_IN is timed, and each of its datagrams counted; of those that are answered later, one in as many. The
+rest pay one subtraction a batch.
 """
 
 from __future__ import annotations
@@ -8,9 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from dnsvip.telemetry.sample_log import Every
-
-ONE_IN = 64
+ONE_IN = 16
 BOUNDS = ("0.00005", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.1", "0.5")
 """Upper bounds of the buckets, in seconds."""
 REST, MICROSECONDS = "+Inf", "microseconds"
@@ -22,17 +21,25 @@ _BOUNDS = tuple(map(float, BOUNDS))
 class Latency:
     """A histogram of the times of one process."""
 
+    __slots__ = ("_counts", "_left", "_seconds")
+
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
-        self._every = Every(ONE_IN)
+        self._left = ONE_IN
+
+    def is_due(self) -> bool:
+        """Whether the next batch, or datagram, is one to be timed."""
+        self._left -= 1
+        if self._left:
+            return False
+        self._left = ONE_IN
+        return True
 
     def observe(self, seconds: float, number: int = 1) -> None:
         """Note that so many datagrams took so long."""
-        picked = len(self._every.picks(number)) if number else 0
-        if picked:
-            self._counts[bisect_left(_BOUNDS, seconds)] += picked
-            self._seconds += seconds * picked
+        self._counts[bisect_left(_BOUNDS, seconds)] += number
+        self._seconds += seconds * number
 
     def counters(self) -> Mapping[str, int]:
         """How many there were in each bucket alone, and the sum of their times."""

@@ -7,7 +7,7 @@ What the kernel's program answers ahead of the server is not among it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -28,18 +28,15 @@ Anonymise = Callable[[IPv4Address | IPv6Address], str]
 
 
 class DnsTop:
-    """What a server is asked most. `picks` is asked for every batch, `take` gets those picked."""
+    """What a server is asked most. `picks` (see Thinning) is asked for every batch, `take` gets those picked."""
 
     def __init__(self, engine: Callable[[], Engine], anonymise: Callable[[], Anonymise]) -> None:
         self._engine, self._anonymise = engine, anonymise
         self._thinning = Thinning()
+        self.picks = self._thinning.picks  # as it is: every batch asks
         now = time.monotonic()
         self._names: Top[tuple[str, str, str]] = Top(now)
         self._resolvers: Top[str] = Top(now)
-
-    def picks(self, number: int) -> Sequence[int]:
-        """See Thinning.picks."""
-        return self._thinning.picks(number)
 
     def take(self, source: IPv4Address | IPv6Address, wire: bytes) -> None:
         """Count a message that was picked."""

@@ -118,13 +118,14 @@ class Batches(Generic[W]):
                     continue
                 return
             self._tally["udp_messages"] += number
-            begun = perf_counter()
+            begun = perf_counter() if self._latency.is_due() else 0.0
             answers, later = self._respond(buffers.keys(number), buffers.ids, self._listener, self._width)
             if later:
                 self._turns.put(later, self, buffers.destination)
             if len(later) < number:
                 self._send(fd, answers)
-                self._latency.observe(perf_counter() - begun, number - len(later))
+                if begun:
+                    self._latency.observe(perf_counter() - begun, number - len(later))
             if number < BATCH or thread_time() >= end:
                 return
 

@@ -51,7 +51,7 @@ def families(totals: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
 
 def _latency(counts: Mapping[str, int]) -> Metric:
     """The histogram of the sampled times; `counts` as dns.io.latency has them."""
-    text = "Time from when a datagram is read until its answer is sent, of one in 64."
+    text = "Time from when a datagram is read until its answer is sent, of a sample."
     family = HistogramMetricFamily("dnsvip_dns_latency_seconds", text)
     bounds = sorted((name for name in counts if name != "microseconds"), key=float)
     if bounds:
