@@ -29,6 +29,7 @@ import { description, kindOf, labelOf, named, referred, uiOf } from "./schema.js
  * @property {() => unknown} [close]  closes the dialog that the form is in, when it was saved
  * @property {import("./dom.js").Child} [buttons]  beside the one that saves
  * @property {boolean} [readonly]
+ * @property {(made: ObjectForm) => void} [decorate]  adds to the fields, whenever they are those of another schema
  */
 
 /**
@@ -83,6 +84,7 @@ export async function objectForm(kind, held, options = {}) {
           const old = made.shown.element;
           made.shown = draw(schema);
           old.replaceWith(made.shown.element);
+          options.decorate?.(made);
         })
       : null;
   const head = [name && nameField(document, about, name, options), family].filter(Boolean);
@@ -104,6 +106,7 @@ export async function objectForm(kind, held, options = {}) {
     event.preventDefault();
     if (!send.disabled) submit(made, send);
   });
+  options.decorate?.(made);
   return made;
 }
 

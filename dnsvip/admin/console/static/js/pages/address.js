@@ -1,6 +1,7 @@
 // @ts-check
 // The address explorer: 128 bits coloured by field, the payload inside, and each step of the verification.
 import { at, get, query as asQuery } from "../api.js";
+import { bitMap } from "../bitmap.js";
 import { bitsOf, fieldsOf, isPlain, parseAddress } from "../bits.js";
 import { fill, h } from "../dom.js";
 import * as form from "../form.js";
@@ -163,57 +164,6 @@ function said(found) {
     ["Verdict", tag(found.accepted ? "accepted" : "invalid", found.accepted ? "good" : "bad")],
     ["Its packets", tag(doneWith(found).words.toLowerCase(), doneWith(found).mood)],
   ]);
-}
-
-/**
- * All bits of an address, four to a hexadecimal digit, coloured by field, with a legend that tells each.
- * @param {string} bits
- * @param {import("../bits.js").Field[]} fields
- */
-function bitMap(bits, fields) {
-  const of = (/** @type {number} */ place) =>
-    fields.find((field) => place >= field.from && place < field.from + field.bits);
-  const digits = Array.from({ length: 32 }, (_, digit) => {
-    const cells = [0, 1, 2, 3].map((offset) => {
-      const place = digit * 4 + offset;
-      const field = of(place);
-      return h(
-        "span.bit",
-        { class: field ? `f-${field.colour}` : "", title: field ? `bit ${place}: ${field.name}` : `bit ${place}` },
-        bits[place],
-      );
-    });
-    return h(
-      "span.nibble",
-      { class: digit % 4 === 3 ? "group-end" : "" },
-      h("span.bits", cells),
-      h("span.digit", Number.parseInt(bits.slice(digit * 4, digit * 4 + 4), 2).toString(16)),
-    );
-  });
-  const said = fields.map((field) => `${field.name} ${field.bits} bits`).join(", ");
-  return [
-    h("div.bitmap", { role: "img", "aria-label": `128 bits: ${said || "no known fields"}` }, digits),
-    legend(fields),
-  ];
-}
-
-/** @param {import("../bits.js").Field[]} fields */
-function legend(fields) {
-  return h(
-    "ul.field-legend",
-    fields.map((field) =>
-      h(
-        "li",
-        h("span.swatch", { class: `f-${field.colour}` }),
-        h("strong", field.name),
-        h(
-          "span.faint",
-          field.bits === 1 ? `bit ${field.from}` : `bits ${field.from} to ${field.from + field.bits - 1}`,
-        ),
-        field.value ? h("span.soft", field.value) : null,
-      ),
-    ),
-  );
 }
 
 /**

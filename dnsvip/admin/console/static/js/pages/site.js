@@ -1,6 +1,7 @@
 // @ts-check
 // Tiers, clusters, and how clients are identified.
 import { call } from "../api.js";
+import { bitBar } from "../bitbar.js";
 import { fill, h } from "../dom.js";
 import { editableList } from "../kindpage.js";
 import { objectForm } from "../objectform.js";
@@ -15,7 +16,7 @@ export async function show(view, context) {
     nothing: "No clusters yet",
     cells: { layout: null, classes: null },
     more: [{ title: "Carries", cell: carried }],
-    form: { initial: NEW_CLUSTER },
+    form: { initial: NEW_CLUSTER, decorate: bitBar },
   });
   const classify = h("div");
   fill(
