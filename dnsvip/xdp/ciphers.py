@@ -1,4 +1,4 @@
-"""AES contexts of a program by number (programs/cipher.h): which of the kernel's ciphers makes them."""
+"""AES keys of a program by number (programs/cipher.h): whether the kernel's cipher uses them, or tables (programs/aes.h)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dnsvip.errors import PlatformError
 from dnsvip.xdp.structs import StructType
 
 CRYPTO = Path("/proc/crypto")
-FIXED_TIME, FASTER = "ecb(aes-fixed-time)", "ecb(aes-generic)"
-"""Two software ciphers of the kernel; some kernels prefer the first. Its table look-ups leak less through the timing of
-shared caches, and it takes half as long again."""
+SOFTWARE = frozenset({"ecb(aes-fixed-time)", "ecb(aes-generic)"})
+"""The kernel's AES without hardware. The table look-ups of the first leak less through the timing of shared caches, and it
+takes half as long again as the second; tables in the program take half as long as the second."""
 
 
-def prefers_fixed_time(crypto: str) -> bool:
-    """Whether the kernel uses FIXED_TIME for AES, by the text of /proc/crypto: it has no AES in hardware."""
+def is_software(crypto: str) -> bool:
+    """Whether the kernel has no AES in hardware, by the text of /proc/crypto once a program has used AES."""
     priorities: dict[str, int] = {}
     for entry in crypto.split("\n\n"):
         words = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in entry.splitlines())}
         if words.get("name") == "ecb(aes)" and words.get("type") == "lskcipher":
             priorities[words["driver"]] = int(words["priority"])
-    return bool(priorities) and max(priorities, key=lambda driver: priorities[driver]) == FIXED_TIME
+    return bool(priorities) and max(priorities, key=lambda driver: priorities[driver]) in SOFTWARE
 
 
 class SyscallProgram(Protocol):
@@ -31,29 +31,33 @@ class SyscallProgram(Protocol):
         """Run it with this context; its return value."""
         ...
 
+    def ask(self, argument: bytes) -> tuple[int, bytes]:
+        """As `call`, with the context as the program has left it."""
+        ...
+
 
 class Ciphers:
-    """Sets the contexts by the program `set_cipher`, whose argument is `order`. `fixed_time` leaves the choice of AES
-    to the kernel even where it prefers the slower one (FIXED_TIME)."""
+    """Sets keys by the program `set_cipher`, whose argument is `order`. `fixed_time` leaves AES to the kernel even where
+    that has none in hardware."""
 
     def __init__(self, program: SyscallProgram, order: StructType, *, fixed_time: bool = False) -> None:
         self._program, self._order, self._fixed_time = program, order, fixed_time
-        self._faster: bool | None = None
+        self._tables: bool | None = None
 
     def set(self, number: int, key: bytes) -> None:
-        """Make a context of a key of 16 bytes; raises PlatformError."""
+        """Set a key of 16 bytes; raises PlatformError."""
         error = self._call(number=number, key=key)
         if error:
             raise PlatformError(
                 f"the kernel makes no AES context (error {-error}): it needs CONFIG_CRYPTO_AES and CONFIG_CRYPTO_ECB"
             )
-        if self._faster is None:  # only once there is a context does /proc/crypto list the driver
-            self._faster = not self._fixed_time and prefers_fixed_time(CRYPTO.read_text())
-        if self._faster:
-            self._call(number=number, key=key, faster=1)  # where that fails the first context stays
+        if self._tables is None:  # only once there is a context does /proc/crypto list the driver
+            self._tables = not self._fixed_time and is_software(CRYPTO.read_text())
+        if self._tables:
+            self._call(number=number, key=key, tables=1)
 
     def remove(self, number: int) -> None:
-        """Remove a context."""
+        """Remove a key."""
         self._call(number=number, remove=1)
 
     def _call(self, **members: int | bytes) -> int:

@@ -109,6 +109,14 @@ class Program:
         check(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
         return int(ctypes.c_int32(options.retval).value)
 
+    def ask(self, argument: bytes) -> tuple[int, bytes]:
+        """As `call`, with the context as the program has left it."""
+        buffer = ctypes.create_string_buffer(argument, len(argument))
+        options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), ctx_size_in=len(argument))
+        options.ctx_in = ctypes.cast(buffer, ctypes.c_void_p)
+        check(library().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), f"running {self.name}")
+        return int(ctypes.c_int32(options.retval).value), buffer.raw
+
     @staticmethod
     def _options(context: bytes, *, repeat: int = 0) -> TestRunOptions:
         options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=repeat)

@@ -4,9 +4,9 @@
 #include "rows.h"
 
 /* Each address has two adjacent entries: a new one goes into the first, which moves to the second. */
-static __always_inline struct decoded *decoded_at(__u64 hash, __u32 second)
+static __always_inline struct decoded *decoded_at(const struct lanes *l, __u64 hash, __u32 second)
 {
-	__u32 number = (hash & (DECODED / 2 - 1)) * 2 + second;
+	__u32 number = (hash & l->decoded_mask) * 2 + second;
 
 	return bpf_map_lookup_elem(&decoded, &number);
 }
@@ -27,12 +27,12 @@ static __always_inline __u64 decoded_check(const struct decoded *d)
 }
 
 /* Copies the cache entry of an address into work.decoded, comparing the bits of `mask`; 0 where there is none. */
-static __always_inline int decoded_before(struct work *w, struct wide address, struct wide mask, __u64 identity)
+static __always_inline int decoded_before(struct work *w, const struct lanes *l, struct wide address, struct wide mask, __u64 identity)
 {
-	struct decoded *known = decoded_at(w->decoded_hash, 0), *d = &w->decoded;
+	struct decoded *known = decoded_at(l, w->decoded_hash, 0), *d = &w->decoded;
 
 	if (known && (known->address.lo ^ address.lo) & mask.lo)
-		known = decoded_at(w->decoded_hash, 1);
+		known = decoded_at(l, w->decoded_hash, 1);
 	if (!known)
 		return 0;
 	*d = *known;
@@ -43,7 +43,7 @@ static __always_inline int decoded_before(struct work *w, struct wide address, s
 /* Writes work.decoded into the cache. Always 0. */
 static __noinline int remember_decoded(struct work *w, const struct lanes *l, struct wide mask)
 {
-	struct decoded *first = decoded_at(w->decoded_hash, 0), *second = decoded_at(w->decoded_hash, 1);
+	struct decoded *first = decoded_at(l, w->decoded_hash, 0), *second = decoded_at(l, w->decoded_hash, 1);
 
 	if (!first || !second)
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Creates the AES contexts that FF1 uses, which only a sleepable program may do. Called by map_writer.py. */
 #pragma once
+#include "aes.h"
 #include "ciphers.h"
 
 struct bpf_crypto_params {
@@ -20,7 +21,7 @@ struct cipher_order {
 	__u32 number; /* in map `ciphers` */
 	__u32 remove; /* remove it instead */
 	__u8 key[16];
-	__u32 faster; /* take the faster AES, see map_writer.py */
+	__u32 tables; /* use tables instead of the kernel's AES, see ciphers.py */
 };
 
 SEC("syscall")
@@ -30,14 +31,17 @@ int set_cipher(struct cipher_order *order)
 	struct bpf_crypto_ctx *context = NULL;
 	__u32 number = order->number;
 	struct cipher *cipher = bpf_map_lookup_elem(&ciphers, &number);
+	struct schedule *schedule = bpf_map_lookup_elem(&schedules, &number);
 	int fault = 0;
 
-	if (!cipher)
+	if (!cipher || !schedule)
 		return -1;
-	if (!order->remove) {
+	schedule->present = 0;
+	if (!order->remove && order->tables) {
+		expand_key(schedule, order->key);
+		schedule->present = 1;
+	} else if (!order->remove) {
 		__builtin_memcpy(params.key, order->key, 16);
-		if (order->faster)
-			__builtin_memcpy(params.algo, "ecb(aes-generic)", sizeof("ecb(aes-generic)"));
 		context = bpf_crypto_ctx_create(&params, sizeof(params), &fault);
 		if (!context)
 			return fault;

@@ -8,8 +8,8 @@
 
 static __always_inline int has_prefix_of(const struct cluster *c, const struct flow_key *key)
 {
-	return c->present && c->version == key->version && !((key->destination[0] ^ c->prefix[0]) & c->mask[0]) &&
-	       !((key->destination[1] ^ c->prefix[1]) & c->mask[1]);
+	return !((c->present ^ 1) | (c->version ^ key->version) | ((key->destination[0] ^ c->prefix[0]) & c->mask[0]) |
+		 ((key->destination[1] ^ c->prefix[1]) & c->mask[1])); /* one branch, as in is_same */
 }
 
 /* The number of the cluster whose prefix contains a packet's destination, or NONE. Tries the last one first. */
@@ -195,8 +195,10 @@ static __noinline int verify4(struct address_verdict *j, const struct site *site
 static __always_inline int verified_before(struct work *w, const struct config *settled, const struct epoch *e,
 					 struct wide address)
 {
+	struct lanes *l = lanes_now();
+
 	w->decoded_hash = w->address_hash;
-	return decoded_before(w, address, whole, e->identity) &&
+	return l && decoded_before(w, l, address, whole, e->identity) &&
 	       w->decoded.generation == settled->generation &&
 	       (!w->decoded.deadline || w->seconds < w->decoded.deadline);
 }
@@ -330,7 +332,7 @@ static __always_inline int verify_plain(struct work *w, const struct cluster *c)
 {
 	int slot = c->own.present ? own_slot() : -1;
 
-	if (slot >= 0 && open_own(slot))
+	if (slot >= 0 && is_open(w, open_own(slot)))
 		return judge(slot, 0);
 	w->carrier = IN_VIP;
 	set_address_verdict(&w->address_verdict, REASON_PLAIN, c->default_tier);
@@ -379,7 +381,7 @@ static __always_inline int verify(struct work *w, const struct site *site)
 	}
 	if (w->forged || has_wrong_tag(c, e, address))
 		return set_address_verdict(j, REASON_BAD_TAG, c->fallback_tier);
-	if (!open_vip(slot, is_proven(c, address)))
+	if (!is_open(w, open_vip(slot, is_proven(c, address))))
 		return set_address_verdict(j, REASON_UNKNOWN_EPOCH, c->fallback_tier); /* its cipher is not set up */
 	return judge(slot, is_proven(c, address));
 }

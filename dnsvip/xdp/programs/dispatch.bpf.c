@@ -6,6 +6,7 @@
 #include "sweep.h"
 #include "ending.h"
 #include "cipher.h"
+#include "established.h"
 
 /* Returns a server's answer under nat to its client; 1 where the packet is one. It prolongs the flow and never ends it
  * (dispatcher/engine.py). */
@@ -187,7 +188,7 @@ __noinline int forget_lost(struct xdp_md *ctx)
 }
 
 /* Decides a packet of a flow, into work.verdict. */
-static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site)
+static __always_inline void decide(struct xdp_md *ctx, struct work *w, const struct site *site, const struct config *c)
 {
 	struct packet *p = &w->packet;
 	struct verdict *v = &w->verdict;
@@ -198,6 +199,11 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 
 	if (!l)
 		return;
+	if (c->enclosed && cluster_of(&w->cluster, site, &p->key) == NONE) {
+		if (!site->translates || !reply(&p->key, REASON_REPLY))
+			pass_on(w);
+		goto decided;
+	}
 	w->address_hash = address_hash(l, &p->key);
 	w->index_hash = index_hash(l, &p->key);
 	filter = filter_word(l, sweeps_of(l->phase), w->address_hash);
@@ -238,6 +244,7 @@ static __always_inline void decide(struct xdp_md *ctx, struct work *w, const str
 			w->counted = 1;
 		}
 	}
+decided:
 	if (p->fragmented && v->action == ACTION_FORWARD)
 		remember_fragment(w);
 	number = v->server;
@@ -387,19 +394,6 @@ __noinline int send_event(struct xdp_md *ctx)
 	return 0;
 }
 
-static __always_inline void trace(const struct verdict *v)
-{
-	__u32 key = 0;
-	struct last *l = bpf_map_lookup_elem(&last, &key);
-
-	if (!l)
-		return;
-	l->reason = v->reason;
-	l->action = v->action;
-	l->server = v->server;
-	l->held = v->held;
-}
-
 SEC("xdp")
 int dispatch(struct xdp_md *ctx)
 {
@@ -421,6 +415,11 @@ int dispatch(struct xdp_md *ctx)
 	w->shares = site->shares;
 	if (w->shares)
 		unwrap(ctx);
+	if (!c->sample && !c->watched) {
+		fault = follow_established(ctx, w, site, c);
+		if (fault >= 0)
+			return fault;
+	}
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
 	if (fault == NOT_IP) {
@@ -429,7 +428,7 @@ int dispatch(struct xdp_md *ctx)
 	} else if (fault)
 		reject(w, site, fault);
 	else if (w->packet.shape == SHAPE_FLOW)
-		decide(ctx, w, site);
+		decide(ctx, w, site, c);
 	else if (decide_without_flow())
 		decide_unknown_error(w, site);
 	count(ctx, &w->verdict);
@@ -441,7 +440,7 @@ int dispatch(struct xdp_md *ctx)
 		send_event(ctx);
 	}
 	if (c->trace)
-		trace(&w->verdict);
+		trace(w->verdict.reason, w->verdict.action, w->verdict.server, w->verdict.held);
 	return carry_out(ctx, w, c);
 }
 

@@ -7,19 +7,61 @@
 
 #define ROUNDS 10
 
-/* Decrypts `ciphertext` into work.payload. Returns 0, or a negative number where there is no such cipher. */
-__noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, struct wide *ciphertext)
+/* As `decrypt`, by tables; 1 where the key is not used by these. */
+__noinline int decrypt_by_tables(void)
+{
+	struct work *w = work();
+	struct schedule *schedule;
+	__u32 cipher, left, right, bytes;
+	__u64 a, b, y, mask_a, mask_b, mid_lo;
+	int round;
+
+	if (!w)
+		return 1;
+	cipher = w->cipher;
+	schedule = bpf_map_lookup_elem(&schedules, &cipher);
+	if (!schedule || !schedule->present)
+		return 1;
+	left = w->bits / 2;
+	right = w->bits - left;
+	bytes = (right + 7) / 8;
+	mask_a = (1ULL << (right & 63)) - 1;
+	mask_b = (1ULL << (left & 63)) - 1;
+	mid_lo = w->mid.lo;
+	a = shifted(w->decoded.payload, right) & mask_b;
+	b = w->decoded.payload.lo & mask_a;
+	first_half(&w->half, schedule->words, w->mid.hi);
+#pragma clang loop unroll(disable)
+	for (round = ROUNDS - 1; round >= 0; round--) {
+		y = encrypted_middle(&w->half, schedule->words, mid_lo ^ (__u64)round << 8 * bytes ^ a);
+		if (bytes <= 4) /* d = 8 bytes of the block, whose last 4 are enough; else 12 */
+			y >>= 32;
+		y = (b - y) & (round & 1 ? mask_a : mask_b);
+		b = a;
+		a = y;
+	}
+	w->payload.lo = a << right | b;
+	w->payload.hi = right ? a >> (64 - right) : 0;
+	return 0;
+}
+
+/* Decrypts work.decoded.payload into work.payload. Returns 0, or a negative number where there is no such cipher. */
+__noinline int decrypt(void)
 {
 	struct bpf_dynptr source, destination;
 	struct bpf_crypto_ctx *context;
 	struct work *w = work();
 	struct cipher *entry;
-	__u32 left, right, bytes;
+	__u32 cipher, bits, left, right, bytes;
 	__u64 a, b, y, mask_a, mask_b, block_lo;
 	int round;
 
+	if (!w)
+		return -1;
+	cipher = w->cipher;
+	bits = w->bits;
 	entry = bpf_map_lookup_elem(&ciphers, &cipher);
-	if (!w || !entry || !ciphertext || bits > 80)
+	if (!entry || bits > 80)
 		return -1;
 	context = entry->context;
 	if (!context)
@@ -31,11 +73,11 @@ __noinline int decrypt(__u32 cipher, __u32 bits, __u64 mid_hi, __u64 mid_lo, str
 	bytes = (right + 7) / 8;
 	mask_a = (1ULL << right) - 1;
 	mask_b = (1ULL << left) - 1;
-	a = shifted(*ciphertext, right) & mask_b;
-	b = ciphertext->lo & mask_a;
-	w->block[0] = bpf_cpu_to_be64(mid_hi);
+	a = shifted(w->decoded.payload, right) & mask_b;
+	b = w->decoded.payload.lo & mask_a;
+	w->block[0] = bpf_cpu_to_be64(w->mid.hi);
 	for (round = ROUNDS - 1; round >= 0; round--) {
-		block_lo = mid_lo ^ (__u64)round << 8 * bytes ^ a;
+		block_lo = w->mid.lo ^ (__u64)round << 8 * bytes ^ a;
 		w->block[1] = bpf_cpu_to_be64(block_lo);
 		if (bpf_crypto_encrypt(context, &source, &destination, NULL))
 			return -1;

@@ -269,7 +269,7 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 
 	if (!row)
 		return 0;
-	column = free_column(l, row);
+	column = free_column(l, row, first_column(hash));
 	number = take_place(priority, now);
 	if (!number) {
 		count_side(SIDE_NOT_REMEMBERED);

@@ -72,7 +72,8 @@ struct lanes {
 	__u32 established_places;
 	__u32 used; /* places of established flows used so far; those free again are in map `spare` */
 	__u32 bucket_mask; /* sets of maps `client_buckets` and `source_buckets`, less one */
-	__u32 padding[7];
+	__u32 decoded_mask; /* pairs of entries of map `decoded`, less one */
+	__u32 padding[6];
 };
 
 /* The flow of a fragmented packet, and the last second it is valid. */

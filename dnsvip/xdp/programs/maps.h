@@ -19,11 +19,12 @@
 
 #define BUCKET_SETS 8192
 
-#define DECODED 32768 /* a power of two */
+#define DECODED 32768
 
 /* Settings that are not part of a snapshot. */
 struct config {
-	__s64 clock_offset; /* nanoseconds to add to the kernel's monotonic clock for unix time */
+	__s64 clock_offset; /* nanoseconds to add to the kernel's clock for unix time */
+	__u64 tick;	    /* nanoseconds of a tick (jiffy), which the clock counts; 0: not known, it is the coarse clock */
 	__u64 now;          /* where not 0: the unix time in nanoseconds to use, for tests */
 	__u32 sample;       /* a packet sends an event with probability sample / 2^32 */
 	__u32 watched;      /* number of entries in map `watches` */
@@ -33,6 +34,8 @@ struct config {
 	__u32 marked;       /* every flow to a forged address has its mark in the filter (STRAY) */
 	__u32 use_share;    /* how many entries of map `uses` one client may have */
 	__u32 drops;        /* as `sample`, of packets that are dropped or answered */
+	__u32 enclosed;     /* all known flows go to clusters of the site */
+	__u32 unused;
 };
 
 struct {
@@ -231,7 +234,7 @@ struct decoded {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, DECODED);
+	__uint(max_entries, DECODED); /* resized: a power of two */
 	__type(key, __u32);
 	__type(value, struct decoded);
 } decoded SEC(".maps");

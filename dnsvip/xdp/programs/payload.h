@@ -9,15 +9,17 @@
 
 static const struct wide whole = {~0ULL, ~0ULL};
 
-/* Decrypts the ciphertext of `bits` bits above the lowest ones of an address into work.payload, unless it is cached.
- * `mask`: the bits of the address that do not come with each packet anew. Returns whether it could. */
-static __always_inline int open_payload(struct work *w, const struct epoch *e, struct wide address, struct wide mask,
+#define ENCRYPTED 2
+
+/* Opens the payload of `bits` bits above the lowest ones of an address into work.payload where it is cached; else returns
+ * ENCRYPTED. `mask`: the bits of the address that do not come with each packet anew. */
+static __always_inline int open_payload(struct work *w, const struct lanes *l, const struct epoch *e, struct wide address, struct wide mask,
 					__u32 below, __u32 bits, __u32 room)
 {
 	struct decoded *d = &w->decoded;
 
 	w->decrypted = 0;
-	if (decoded_before(w, address, mask, e->identity)) {
+	if (decoded_before(w, l, address, mask, e->identity)) {
 		w->payload = d->payload;
 		return 1;
 	}
@@ -29,14 +31,12 @@ static __always_inline int open_payload(struct work *w, const struct epoch *e, s
 	} else {
 		d->payload.hi &= (1ULL << (bits & 63)) - 1;
 	}
-	count_side(SIDE_DECRYPTED);
-	if (decrypt(e->cipher, bits, e->mid.hi, e->mid.lo, &d->payload))
-		return 0;
-	make_room(&w->payload, room);
-	w->decrypted = 1;
+	w->cipher = e->cipher;
+	w->mid = e->mid;
+	w->bits = bits;
+	w->room = room;
 	d->address.hi = address.hi & mask.hi;
 	d->address.lo = address.lo & mask.lo;
-	d->payload = w->payload;
 	d->identity = e->identity;
 	d->generation = 0;
 	d->tier = NONE;
@@ -44,10 +44,25 @@ static __always_inline int open_payload(struct work *w, const struct epoch *e, s
 	d->route.pool = NO_POOL;
 	d->route.dscp = NO_DSCP;
 	d->route.rule = 0;
+	return ENCRYPTED;
+}
+
+/* The second half of opening a payload, apart from the first as one stack is too small for both: decrypts it where the
+ * first has found it ENCRYPTED. Returns whether it is open. */
+static __always_inline int is_open(struct work *w, int found)
+{
+	if (found != ENCRYPTED)
+		return found;
+	count_side(SIDE_DECRYPTED);
+	if (decrypt_by_tables() && decrypt())
+		return 0;
+	make_room(&w->payload, w->room);
+	w->decrypted = 1;
+	w->decoded.payload = w->payload;
 	return 1;
 }
 
-/* Opens the payload of work.packet's destination, whose key is in an epoch slot of its cluster. */
+/* Opens the payload of work.packet's destination, whose key is in an epoch slot of its cluster, as `is_open` takes it. */
 __noinline int open_vip(__u32 slot, __u32 proven)
 {
 	struct site *site = current_site();
@@ -62,7 +77,7 @@ __noinline int open_vip(__u32 slot, __u32 proven)
 	address = wide_of(w->packet.key.destination);
 	w->carrier = IN_VIP;
 	w->decoded_hash = proven ? body_hash(l, address, c->mac_mask) : w->address_hash;
-	return open_payload(w, &c->epochs[slot & 3], address, c->mac_mask,
+	return open_payload(w, l, &c->epochs[slot & 3], address, c->mac_mask,
 			    (c->tag_bits + c->claim_bits - c->label_bits) & 127, c->payload_bits, c->claim_bits);
 }
 
@@ -93,7 +108,7 @@ __noinline int own_slot(void)
 	return slot;
 }
 
-/* Opens the payload of work.packet's source, whose key is in an epoch slot of its cluster. */
+/* Opens the payload of work.packet's source, whose key is in an epoch slot of its cluster, as `is_open` takes it. */
 __noinline int open_own(__u32 slot)
 {
 	struct site *site = current_site();
@@ -108,5 +123,5 @@ __noinline int open_own(__u32 slot)
 	address = wide_of(w->packet.key.source);
 	w->carrier = IN_SOURCE;
 	w->decoded_hash = body_hash(l, address, whole);
-	return open_payload(w, &o->epochs[slot & 3], address, whole, o->tag_bits & 63, o->payload_bits, 0);
+	return open_payload(w, l, &o->epochs[slot & 3], address, whole, o->tag_bits & 63, o->payload_bits, 0);
 }

@@ -49,12 +49,13 @@ static __always_inline struct flow *record_of(const struct lanes *l, __u32 word)
 	return record_at((l->cursor - age(l, word)) % l->new_places);
 }
 
+/* One branch: a processor that meets each of many for the first time guesses half of them wrong. */
 static __always_inline int is_same(const struct flow_key *a, const struct flow_key *b)
 {
-	return a->source[1] == b->source[1] && a->destination[1] == b->destination[1] &&
-	       a->source[0] == b->source[0] && a->destination[0] == b->destination[0] &&
-	       a->source_port == b->source_port && a->destination_port == b->destination_port &&
-	       a->protocol == b->protocol && a->version == b->version;
+	const __u64 *x = (const void *)&a->source_port, *y = (const void *)&b->source_port; /* to the end; `zero` is */
+
+	return !((a->source[1] ^ b->source[1]) | (a->destination[1] ^ b->destination[1]) | (a->source[0] ^ b->source[0]) |
+		 (a->destination[0] ^ b->destination[0]) | (*x ^ *y));
 }
 
 static __always_inline struct row *row_at(__u32 number)
@@ -62,22 +63,35 @@ static __always_inline struct row *row_at(__u32 number)
 	return bpf_map_lookup_elem(&rows, &number);
 }
 
+/* The column that a key's word is put into where it is free, and which is looked at first: else each look-up would find
+ * its word after another number of steps, which no processor predicts. */
+static __always_inline __u32 first_column(__u64 hash)
+{
+	return (hash >> 60) * WORDS >> 4;
+}
+
+/* The flow with a key that a word of a row points to; NULL where its tag or its record is another's. */
+static __always_inline struct flow *flow_at(const struct lanes *l, __u32 word, __u32 tag, const struct flow_key *key)
+{
+	struct flow *flow;
+
+	if ((word ^ tag) & ~(ESTABLISHED | l->number_mask) || is_free(l, word))
+		return NULL;
+	flow = record_of(l, word);
+	return flow && flow->word == word && is_same(&flow->key, key) ? flow : NULL;
+}
+
 /* The flow with a key in a row, among the words that match a tag. */
 static __always_inline struct flow *flow_in(const struct lanes *l, const struct row *row, __u32 tag,
 					    const struct flow_key *key)
 {
-	__u32 rest = ~(ESTABLISHED | l->number_mask);
 	struct flow *flow;
 	int n;
 
 #pragma clang loop unroll(disable)
 	for (n = 0; n < WORDS; n++) {
-		__u32 word = row->words[n];
-
-		if ((word ^ tag) & rest || is_free(l, word))
-			continue;
-		flow = record_of(l, word);
-		if (flow && flow->word == word && is_same(&flow->key, key))
+		flow = flow_at(l, row->words[n], tag, key);
+		if (flow)
 			return flow;
 	}
 	return NULL;
@@ -118,11 +132,13 @@ static __noinline struct flow *find_flow(const struct flow_key *key)
 	return l ? look_up(l, key, index_hash(l, key)) : NULL;
 }
 
-/* The first free column of a row; WORDS where there is none. */
-static __always_inline int free_column(const struct lanes *l, const struct row *row)
+/* A free column of a row, the `first` one where that is; WORDS where there is none. */
+static __always_inline int free_column(const struct lanes *l, const struct row *row, __u32 first)
 {
 	int n;
 
+	if (is_free(l, row->words[first & MARK]))
+		return first;
 #pragma clang loop unroll(disable)
 	for (n = 0; n < WORDS; n++)
 		if (is_free(l, row->words[n]))

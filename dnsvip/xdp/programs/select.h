@@ -78,7 +78,7 @@ static __always_inline void read_ahead(const struct work *w, const struct lanes 
 	struct row *row = row_at(w->index_hash & l->row_mask);
 	struct ring *ring = ring_at(w->ring);
 	const __u16 *place = ring ? place_word(ring, place_of(ring, w->flow_hash)) : NULL;
-	struct decoded *d = decoded_at(w->address_hash, 0);
+	struct decoded *d = decoded_at(l, w->address_hash, 0);
 
 	if (d)
 		(void)*(volatile __u64 *)&d->address.lo;
@@ -381,6 +381,13 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	       !(w->packet.flags & RST); /* a reset ends the flow: nothing to record */
 }
 
+/* The verdict on a packet that goes to no cluster and belongs to no known flow: it may be one of another dispatcher's. */
+static __always_inline void pass_on(struct work *w)
+{
+	if (!w->shares || !relay_reply())
+		set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+}
+
 /* The verdict on the first packet of a flow, or on one that opens a known one again, into work.verdict. Always 0. */
 static __noinline int new_flow(struct work *w, const struct site *site, struct lanes *l)
 {
@@ -391,8 +398,7 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 	j = &w->address_verdict;
 	cluster = cluster_of(&w->cluster, site, &w->packet.key);
 	if (cluster >= MAX_CLUSTERS) {
-		if (!w->shares || !relay_reply())
-			set_verdict(&w->verdict, ACTION_PASS, REASON_NOT_OURS);
+		pass_on(w);
 		return 0;
 	}
 	if (is_martian(&w->packet.key)) {

@@ -12,7 +12,7 @@ struct sweep {
 	__u32 now; /* unix seconds */
 	__u32 expired;
 	__u32 all; /* remove everything, expired or not */
-	__u32 unused;
+	__u32 outside; /* flows that go to no cluster, and stay */
 };
 
 /* A running sweep. */
@@ -22,6 +22,7 @@ struct sweeping {
 	__u32 expired;
 	__u32 sweeps;  /* the number of this sweep */
 	__u32 cluster; /* of the flow before */
+	__u32 outside;
 };
 
 static long clear_line(__u32 number, struct sweeping *s)
@@ -82,6 +83,7 @@ static long sweep_row(void *map, __u32 *number, struct row *row, struct sweeping
 		bits = filter_bits(index_hash(l, &flow->key));
 		if (goes_astray(&flow->key, &s->cluster))
 			bits |= STRAY;
+		s->outside += s->cluster >= MAX_CLUSTERS;
 		filter_set(l, s->sweeps, address_hash(l, &flow->key), bits);
 		if (word & DISPLACED) {
 			beside = row_at(*number ^ 1);
@@ -180,7 +182,22 @@ int sweep(struct sweep *order)
 	bpf_for_each_map_elem(&fragments, sweep_fragment, &s, 0);
 	bpf_for_each_map_elem(&guesses, sweep_guess, &s, 0);
 	bpf_for_each_map_elem(&relayed, sweep_relayed, &s, 0);
+	order->outside = s.outside;
 	return s.expired;
+}
+
+/* The ticks that `read_clock` counts, and the monotonic clock. */
+struct clocks {
+	__u64 ticks;
+	__u64 monotonic; /* nanoseconds */
+};
+
+SEC("syscall")
+int read_clocks(struct clocks *now)
+{
+	now->ticks = bpf_jiffies64();
+	now->monotonic = bpf_ktime_get_ns();
+	return 0;
 }
 
 /* Removes one flow; returns whether there was one. User space calls it, and `adopt`. */

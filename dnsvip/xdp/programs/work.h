@@ -3,6 +3,7 @@
  * but the cached second, cluster and ring. */
 #pragma once
 #include "maps.h"
+#include "aes.h"
 
 /* As dnsvip.dispatcher.verdict.Verdict. */
 struct verdict {
@@ -76,7 +77,13 @@ struct work {
 	struct verdict verdict;
 	struct address_verdict address_verdict;
 	struct use_key use;
-	__u64 block[2]; /* FF1 */
+	struct wide mid;  /* FF1: of the key, */
+	__u32 cipher;
+	__u32 bits;       /* of the ciphertext in `decoded.payload`, */
+	__u32 room;       /* and with how many the payload begins that it does not have */
+	__u32 padding;
+	struct half half;
+	__u64 block[2];
 	__u64 stream[2];
 	struct decoded decoded; /* to be written into the decode cache */
 	struct wide payload;
@@ -109,6 +116,19 @@ struct {
 	__type(value, struct last);
 } last SEC(".maps");
 
+static __always_inline void trace(__u32 reason, __u32 action, __u32 server, __u32 held)
+{
+	__u32 key = 0;
+	struct last *l = bpf_map_lookup_elem(&last, &key);
+
+	if (!l)
+		return;
+	l->reason = reason;
+	l->action = action;
+	l->server = server;
+	l->held = held;
+}
+
 static __always_inline struct work *work(void)
 {
 	__u32 key = 0;
@@ -139,10 +159,14 @@ static __always_inline void count_side(__u32 side)
 		(*count)++;
 }
 
-/* Reads the clock once per packet: the coarse one (some milliseconds), at a tenth of the cost of the fine one. */
+/* Reads the clock once per packet: ticks of some milliseconds, which cost a load. (The kernel's coarse clock is as fine, at
+ * the price of a call and three cache lines.) */
 static __always_inline void read_clock(struct work *w, const struct config *c)
 {
-	__u64 now = c->now ? c->now : bpf_ktime_get_coarse_ns() + c->clock_offset;
+	__u64 now = c->now;
+
+	if (!now)
+		now = (c->tick ? bpf_jiffies64() * c->tick : bpf_ktime_get_coarse_ns()) + c->clock_offset;
 
 	w->now = now;
 	if (now - w->second_start >= NANOSECONDS) {

@@ -32,6 +32,7 @@ from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.io.xdp.table import divide
 from dnsvip.dispatcher.reason import PairCounts, totals, zero_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
+from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import Problem
 from dnsvip.site import Client, ClientState, Snapshot
 from dnsvip.site.cow_map import difference
@@ -52,6 +53,8 @@ WALK_SLICE = 65_536
 ETHERNET = 14
 """Bytes of a frame before its packet."""
 MOST_GENERATIONS = (1 << 32) - 2
+MONOTONIC_COARSE = 6
+"""CLOCK_MONOTONIC_COARSE (linux/time.h), whose resolution is a tick of the kernel."""
 
 
 class Sent(NamedTuple):
@@ -86,6 +89,8 @@ class MapWriter:
         self._encap_source = encap_source
         self._contexts = Ciphers(programs["set_cipher"], TYPES.struct("cipher_order"), fixed_time=fixed_time)
         self._config: dict[str, int] = {}
+        self._clock_base = 0
+        self._read_clocks()
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
         self._isolated: Isolated[Image] | None = None
@@ -123,7 +128,8 @@ class MapWriter:
         image = self._isolated.value
         self._prepare(image)
         if self._image is None or self._image.clusters != image.clusters:
-            self.settings(marked=0)  # what is forged now may have flows from before: the next sweep marks them
+            # What is forged or outside now may have flows from before: the next sweep finds them.
+            self.settings(marked=0, enclosed=0)
         self._put_inner("sites", FIRST, image.site)
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)
@@ -166,13 +172,15 @@ class MapWriter:
     def settings(self, **changes: int) -> Mapping[str, int]:
         """Set members of `struct config` (sample, watched, trace, user_space; now for tests); all as they are now."""
         self._config |= changes
-        self._config["clock_offset"] = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._config["clock_offset"] = offset + self._clock_base
         self._maps["config"].put(FIRST, TYPES.struct("config").pack_sparse(**self._config))
         return self._config
 
     def tick(self, now: float) -> int:
         """Set the program's clock and, every SWEEP_SECONDS, free flows that expired by `now` (unix seconds); how
         many."""
+        self._read_clocks()
         self.settings()
         if 0 <= now - self._swept < SWEEP_SECONDS:
             return 0
@@ -182,11 +190,26 @@ class MapWriter:
     def sweep(self, now: int, everything: bool = False) -> int:
         """Free what expired by `now` (unix seconds), or everything; how many flows. Waits while another process
         sweeps."""
-        order = TYPES.struct("sweep").pack_sparse(now=now, all=everything)
-        while (expired := self._programs["sweep"].call(order)) == -errno.EBUSY:
+        sweep = TYPES.struct("sweep")
+        order = sweep.pack_sparse(now=now, all=everything)
+        while (answer := self._programs["sweep"].ask(order))[0] == -errno.EBUSY:
             time.sleep(0.001)
-        self.settings(marked=1)  # flows to forged addresses, by the site in force
+        expired, swept = answer
+        # flows to forged addresses, and elsewhere, by the site in force
+        self.settings(marked=1, enclosed=not sweep.unpack(swept)["outside"])
         return expired
+
+    def _read_clocks(self) -> None:
+        """Relate the ticks that the program counts to the monotonic clock (work.h).
+
+        A reading is late by the time since the last tick, so the least of all readings is the right one.
+        """
+        clocks, tick = TYPES.struct("clocks"), round(time.clock_getres(MONOTONIC_COARSE) * SECOND)
+        now = clocks.unpack(self._programs["read_clocks"].ask(bytes(clocks.size))[1])
+        base = now["monotonic"] - now["ticks"] * tick
+        known = self._config.get("tick") == tick and abs(base - self._clock_base) < 2 * tick
+        self._clock_base = min(base, self._clock_base) if known else base
+        self._config["tick"] = tick
 
     def purge(self, key: bytes) -> bool:
         """Remove the flow with a key (`struct flow_key`); whether there was one."""

@@ -35,7 +35,7 @@ from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded
 from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
-HELPERS = ("set_cipher", "sweep", "purge", "adopt", "end_flows")
+HELPERS = ("set_cipher", "sweep", "purge", "adopt", "end_flows", "read_clocks")
 """Programs of the object that user space calls."""
 CARRIED = ("replies", "uses")
 """Maps whose entries are copied, like flows, where only the size of the map has changed."""

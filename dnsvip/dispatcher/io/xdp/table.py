@@ -1,8 +1,8 @@
 """The kernel program's connection key table seen from user space: its size, its division, its records.
 
 The table is maps that only make sense together (rows.h, flow.h): flow records (`flows`), the index from a key to its
-record (`rows`), a filter of the keys there are (`filters`), free record numbers (`spare`), the buckets of clients and
-sources, which are found by the same secret (bucket_table.h), and the figures of the table as a whole (`lanes`).
+record (`rows`), a filter of the keys there are (`filters`), free record numbers (`spare`), the decode cache (`decoded`)
+and the buckets of clients and sources, which are found by the same secret, and the figures of the whole (`lanes`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import u32, u64
 
-TABLE = ("flows", "rows", "filters", "spare", "lanes", "places", "client_buckets", "source_buckets")
+TABLE = ("flows", "rows", "filters", "spare", "lanes", "places", "decoded", "client_buckets", "source_buckets")
 LEAST_ROWS = 4096
 """Rows of the smallest index: with few rows one might fill up by chance."""
 FLOWS_A_ROW = 8
@@ -25,6 +25,9 @@ FLOWS_A_ROW = 8
 ROWS_A_LINE = 32
 """Index rows for each line of the filter, which thus has two bits for each flow: few enough to stay in the processor's
 cache under a flood."""
+LEAST_DECODED = 32_768
+"""Addresses in the smallest decode cache. A larger table has one for each flow: clients of as many flows may use as many
+addresses, and decrypting one again takes several times a look-up."""
 TURNS = 2
 """Sequence numbers in the words of the index for each flow: more take longer to wrap, and leave fewer bits of a word
 for the hash of the key."""
@@ -37,6 +40,7 @@ def sizes(flows: int, buckets: int = OWN_BUCKETS) -> dict[str, int]:
     return {
         "flows": flows,
         "rows": rows,
+        "decoded": max(_power(flows), LEAST_DECODED),
         "filters": 2 * max(rows // ROWS_A_LINE, 1),
         "spare": max(flows - new, 1),
         "replies": flows,
@@ -67,6 +71,7 @@ def divide(maps: Mapping[str, Map]) -> None:
             used=0,
             phase=2,
             bucket_mask=maps["client_buckets"].max_entries - 1,
+            decoded_mask=maps["decoded"].max_entries // 2 - 1,
         ),
     )
 
