@@ -14,6 +14,7 @@ from pathlib import Path
 from dnsvip.doctor.host import Port
 from dnsvip.site import parse_endpoint
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.xdp.ciphers import CRYPTO, has_hardware
 
 TUN = Path("/dev/net/tun")
 _LISTENING = "0A"
@@ -99,6 +100,12 @@ def sysctl(name: str) -> str | None:
         return Path("/proc/sys", *name.split(".")).read_text().strip()
     except OSError:
         return None
+
+
+def has_aes_hardware() -> bool:
+    """Whether the kernel has, or can load, a driver of AES in hardware."""
+    aliases = Path("/lib/modules", os.uname().release, "modules.alias")
+    return has_hardware(CRYPTO.read_text(), aliases.read_text() if aliases.exists() else "")
 
 
 def synchronised() -> bool | None:

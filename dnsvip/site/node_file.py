@@ -59,7 +59,7 @@ class DispatchSettings:
 
     With `mode` xdp the kernel's program is attached to `interface`, which it takes the clients' packets from: by the
     driver, or with `generic` above a driver that cannot. What keeps it while no process runs is under `pins`, on a
-    BPF file system. `fixed_time_aes` matters where the kernel has no AES in hardware (FIXED_TIME, xdp/ciphers.py).
+    BPF file system. `fixed_time_aes` matters where the kernel has no AES in hardware (xdp/ciphers.py).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -107,8 +107,8 @@ class DispatchSettings:
         bool,
         About(
             "Fixed-time AES",
-            "Without AES in hardware: use the kernel's slower fixed-time AES, which leaks less timing to other "
-            "programs on the same CPU.",
+            "Without AES in hardware: leave it to the kernel instead of using tables, which are faster and whose "
+            "timing other programs on the same CPU may observe.",
         ),
     ] = False
     pins: Annotated[

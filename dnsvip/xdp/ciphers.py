@@ -1,7 +1,8 @@
-"""AES keys of a program by number (programs/cipher.h): whether the kernel's cipher uses them, or tables (programs/aes.h)."""
+"""AES keys of a program by number (programs/cipher.h), used by the kernel's cipher or by tables (programs/aes.h)."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +11,8 @@ from dnsvip.xdp.structs import StructType
 
 CRYPTO = Path("/proc/crypto")
 SOFTWARE = frozenset({"ecb(aes-fixed-time)", "ecb(aes-generic)"})
-"""The kernel's AES without hardware. The table look-ups of the first leak less through the timing of shared caches, and it
-takes half as long again as the second; tables in the program take half as long as the second."""
+"""The kernel's AES without hardware. The table look-ups of the first leak less through the timing of shared caches, and
+it takes half as long again as the second; tables in the program take half as long as the second."""
 
 
 def is_software(crypto: str) -> bool:
@@ -22,6 +23,14 @@ def is_software(crypto: str) -> bool:
         if words.get("name") == "ecb(aes)" and words.get("type") == "lskcipher":
             priorities[words["driver"]] = int(words["priority"])
     return bool(priorities) and max(priorities, key=lambda driver: priorities[driver]) in SOFTWARE
+
+
+def has_hardware(crypto: str, aliases: str = "") -> bool:
+    """Whether the kernel has AES in hardware, by the text of /proc/crypto, or in a module that it loads when AES is
+    first used, by that of modules.alias."""
+    drivers = re.findall(r"^name\s*: (?:ecb\()?aes\)?\ndriver\s*: (\S+)$", crypto, re.MULTILINE)
+    drivers += re.findall(r"^alias crypto-aes (\S+)$", aliases, re.MULTILINE)
+    return any(not re.search("generic|fixed.time|_ti$|lib", driver) for driver in drivers)
 
 
 class SyscallProgram(Protocol):
@@ -37,12 +46,15 @@ class SyscallProgram(Protocol):
 
 
 class Ciphers:
-    """Sets keys by the program `set_cipher`, whose argument is `order`. `fixed_time` leaves AES to the kernel even where
-    that has none in hardware."""
+    """Sets keys by the program `set_cipher`, whose argument is `order`. Where the kernel has no AES in hardware, it is
+    the faster one, or `tables` if the program has a use for these; `fixed_time` leaves the choice to the kernel."""
 
-    def __init__(self, program: SyscallProgram, order: StructType, *, fixed_time: bool = False) -> None:
+    def __init__(
+        self, program: SyscallProgram, order: StructType, *, tables: bool = False, fixed_time: bool = False
+    ) -> None:
         self._program, self._order, self._fixed_time = program, order, fixed_time
-        self._tables: bool | None = None
+        self._instead = "tables" if tables else "faster"
+        self._software: bool | None = None
 
     def set(self, number: int, key: bytes) -> None:
         """Set a key of 16 bytes; raises PlatformError."""
@@ -51,10 +63,10 @@ class Ciphers:
             raise PlatformError(
                 f"the kernel makes no AES context (error {-error}): it needs CONFIG_CRYPTO_AES and CONFIG_CRYPTO_ECB"
             )
-        if self._tables is None:  # only once there is a context does /proc/crypto list the driver
-            self._tables = not self._fixed_time and is_software(CRYPTO.read_text())
-        if self._tables:
-            self._call(number=number, key=key, tables=1)
+        if self._software is None:  # only once there is a context does /proc/crypto list the driver
+            self._software = not self._fixed_time and is_software(CRYPTO.read_text())
+        if self._software:
+            self._call(number=number, key=key, **{self._instead: 1})  # where that fails the first context stays
 
     def remove(self, number: int) -> None:
         """Remove a key."""

@@ -3,7 +3,6 @@
  * expiry, FF1 encryption, tag. */
 #pragma once
 #include "dns_maps.h"
-#include "aes.h"
 #include "ciphers.h"
 #include "siphash.h"
 
@@ -46,31 +45,6 @@ static __always_inline __u64 expiry_of(const struct maker *m, __u64 slot)
 	return units < top ? units : top;
 }
 
-/* As `encrypted`, by tables. Always 1. */
-static __noinline int encrypted_by_tables(const struct maker *m, const struct schedule *schedule, struct wide *payload)
-{
-	__u32 left = m->bits / 2, right = m->bits - left, bytes = (right + 7) / 8;
-	__u64 a, b, y, mask_a = (1ULL << (right & 63)) - 1, mask_b = (1ULL << (left & 63)) - 1;
-	struct half half;
-	int round;
-
-	a = shifted(*payload, right) & mask_b;
-	b = payload->lo & mask_a;
-	first_half(&half, schedule->words, m->mid.hi);
-#pragma clang loop unroll(disable)
-	for (round = 0; round < ROUNDS; round++) {
-		y = encrypted_middle(&half, schedule->words, m->mid.lo ^ (__u64)round << 8 * bytes ^ b);
-		if (bytes <= 4)
-			y >>= 32;
-		y = (a + y) & (round & 1 ? mask_a : mask_b);
-		a = b;
-		b = y;
-	}
-	payload->lo = a << right | b;
-	payload->hi = right ? a >> (64 - right) : 0;
-	return 1;
-}
-
 /* FF1 encryption (NIST SP 800-38G Rev. 1, algorithm 7), the inverse of ff1.h; returns whether there is such a cipher. */
 static __always_inline int encrypted(struct dns_work *w, const struct maker *m, struct wide *payload)
 {
@@ -78,14 +52,11 @@ static __always_inline int encrypted(struct dns_work *w, const struct maker *m, 
 	struct bpf_crypto_ctx *context;
 	__u32 number = m->cipher, bits = m->bits, left, right, bytes;
 	struct cipher *cipher = bpf_map_lookup_elem(&ciphers, &number);
-	struct schedule *schedule = bpf_map_lookup_elem(&schedules, &number);
 	__u64 a, b, y, mask_a, mask_b;
 	int round;
 
 	if (!cipher || bits > 80)
 		return 0;
-	if (schedule && schedule->present)
-		return encrypted_by_tables(m, schedule, payload);
 	context = cipher->context;
 	if (!context)
 		return 0;

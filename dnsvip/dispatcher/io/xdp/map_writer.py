@@ -87,7 +87,8 @@ class MapWriter:
     ) -> None:
         self._maps, self._programs = maps, programs
         self._encap_source = encap_source
-        self._contexts = Ciphers(programs["set_cipher"], TYPES.struct("cipher_order"), fixed_time=fixed_time)
+        order = TYPES.struct("cipher_order")
+        self._contexts = Ciphers(programs["set_cipher"], order, tables=True, fixed_time=fixed_time)
         self._config: dict[str, int] = {}
         self._clock_base = 0
         self._read_clocks()

@@ -26,8 +26,8 @@ ROWS_A_LINE = 32
 """Index rows for each line of the filter, which thus has two bits for each flow: few enough to stay in the processor's
 cache under a flood."""
 LEAST_DECODED = 32_768
-"""Addresses in the smallest decode cache. A larger table has one for each flow: clients of as many flows may use as many
-addresses, and decrypting one again takes several times a look-up."""
+"""Addresses in the smallest decode cache. A larger table has one for each flow: clients of as many flows may use as
+many addresses, and decrypting one again takes several times a look-up."""
 TURNS = 2
 """Sequence numbers in the words of the index for each flow: more take longer to wrap, and leave fewer bits of a word
 for the hash of the key."""

@@ -16,7 +16,7 @@ from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import PlatformError
 from dnsvip.site import Client, ClientState, ServerState, Site, Snapshot, TierAction
-from dnsvip.xdp.ciphers import is_software
+from dnsvip.xdp.ciphers import has_hardware, is_software
 from dnsvip.xdp.maps import RingBuffer
 from tests.dispatcher.build import (
     ACK,
@@ -84,6 +84,21 @@ def test_which_aes_the_kernel_prefers(entries: list[tuple[str, int]], wanted: bo
     """Tables are used only where the kernel has no AES in hardware."""
     cbc = "name : cbc(aes)\ndriver : cbc(ecb(aes-fixed-time))\npriority : 500\ntype : lskcipher\n"
     assert is_software("\n".join([cbc, *(CRYPTO.format(*entry) for entry in entries)])) is wanted
+
+
+@pytest.mark.parametrize(
+    ("drivers", "aliases", "wanted"),
+    [
+        (["aes-generic", "aes-fixed-time"], "alias crypto-aes aes_generic\nalias crypto-aes aes_ti\n", False),
+        (["aes-generic"], "alias crypto-aes aesni_intel\n", True),
+        (["aes-generic", "aes-aesni"], "", True),
+        ([], "", False),
+    ],
+)
+def test_aes_in_hardware(drivers: list[str], aliases: str, wanted: bool) -> None:
+    """A driver in hardware is one that is there, or one that the kernel would load."""
+    crypto = "\n".join(f"name         : aes\ndriver       : {driver}\nmodule       : kernel\n" for driver in drivers)
+    assert has_hardware(crypto, aliases) is wanted
 
 
 @pytest.mark.parametrize("fixed_time", [False, True])
