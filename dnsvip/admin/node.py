@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Node:
     is what this node answers DNS from; `dns` its counters. A dispatcher of this machine tells its own at
     the Unix socket `dispatcher`. `now` gives unix seconds.
     `name` and `instance` are those that it reports by, so that it does not count itself twice.
+    `listeners` are where it answers DNS over UDP and TCP, ADDRESS:PORT each.
     `engine` is the one that answers DNS in this process, None where other processes do; `geo` knows places for them.
     """
 
@@ -36,6 +37,7 @@ class Node:
     geo: Geo | None = None
     name: str = ""
     instance: str = ""
+    listeners: Callable[[], Sequence[str]] = field(default=tuple)
 
 
 NODE = web.AppKey("node", Node)

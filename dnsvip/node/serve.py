@@ -147,6 +147,7 @@ def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers
         geo=geo,
         name=follower.name,
         instance=follower.instance,
+        listeners=lambda: [_url(endpoint) for endpoint in dns.endpoints if not endpoint.scheme],
     )
 
 

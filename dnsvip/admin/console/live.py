@@ -42,6 +42,7 @@ LOOKS = 3
 
 UNSEEN: dict[str, Any] = {
     "dns": {},
+    "listeners": [],
     "dispatcher": None,
     "nodes": [],
     "troubles": [],
@@ -176,6 +177,7 @@ async def _look(node: Node, live: Live) -> dict[str, Any]:
         "at": at,
         "version": __version__,
         "node": node.name,
+        "listeners": list(node.listeners()),
         "served_generation": snapshot.generation,
         "objects": status.sizes(snapshot),
         "dns": dns,

@@ -3,11 +3,12 @@
 import { onLost, onWarning } from "./api.js";
 import { fill, h } from "./dom.js";
 import { icon } from "./icons.js";
-import { start, stop } from "./live.js";
+import { listen, start, stop } from "./live.js";
 import { failed, toasts, warn } from "./notices.js";
 import { isOpen, PAGES } from "./pages.js";
 import { head, hidden, loading } from "./parts.js";
-import { here } from "./router.js";
+import { may } from "./rights.js";
+import { go, here } from "./router.js";
 import { frame } from "./shell.js";
 import { askIn, resume, signOut } from "./signin.js";
 
@@ -32,6 +33,19 @@ async function begin(why) {
   window.onhashchange = () => show(main, mark, session);
   start();
   show(main, mark, session);
+  leadIn();
+}
+
+/** Whoever comes to the overview of an empty site, and may fill it, is led to the first steps. */
+function leadIn() {
+  if (here().parts[0] !== "overview" || !may("write", "cluster")) return;
+  const seen = new AbortController();
+  listen(({ now }) => {
+    if (!now) return;
+    seen.abort();
+    const none = Object.values(now.objects).every((size) => size === 0);
+    if (none && !now.narrowed.length && here().parts[0] === "overview") go("start");
+  }, seen.signal);
 }
 
 /** Sign out; first nothing asks any more, as what is under way would be refused. */

@@ -80,7 +80,10 @@ export const SECTIONS = [
 /** @type {Page} reached by the search at the top */
 const SEARCH = { name: "search", title: "Search", icon: "search", key: "/" };
 
-export const PAGES = [...SECTIONS.flatMap((section) => section.pages), SEARCH];
+/** @type {Page} where an empty site begins */
+const START = { name: "start", title: "First steps", icon: "check", key: "1" };
+
+export const PAGES = [...SECTIONS.flatMap((section) => section.pages), SEARCH, START];
 
 /**
  * Whether the session's token may see a page.

@@ -41,7 +41,8 @@ export async function show(view, context) {
   ]);
 }
 
-const NEW_CLUSTER = {
+/** What a new cluster begins with. */
+export const NEW_CLUSTER = {
   layout: [
     ["tier", 4],
     ["client", 20],

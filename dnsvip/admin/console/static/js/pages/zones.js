@@ -9,7 +9,8 @@ import { recordTable } from "../recordtable.js";
 import { may } from "../rights.js";
 import { pathOf, take } from "../saving.js";
 
-const TEXT = "$TTL 300\n@ IN SOA ns1 hostmaster 1 7200 3600 1209600 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n";
+/** What the text of a new zone begins with. */
+export const TEXT = "$TTL 300\n@ IN SOA ns1 hostmaster 1 7200 3600 1209600 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n";
 
 /** @type {import("../pages.js").Show} */
 export function show(view, context) {
