@@ -46,6 +46,10 @@ class DiskFull(StoreError):
     """A disk has no room for what is to be stored; it is named, and nothing has changed."""
 
 
+class UncertainCommit(StoreError):
+    """The database was lost while it committed a change: it has been made as a whole, or not at all."""
+
+
 class DatabaseBusy(StoreError):
     """Callers of the API use all of the database that is for them; nothing has been done."""
 

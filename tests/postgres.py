@@ -37,6 +37,11 @@ class Postgres:
             self._run("pg_basebackup", "--host", str(primary.folder), "--username", "dnsvip", *copy)
             self._settings += " -c wal_retrieve_retry_interval=200ms"
 
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
         log = str(self.folder / "log")
@@ -56,7 +61,7 @@ class Postgres:
     def kill(self) -> None:
         """Kill the server's first process with SIGKILL; the others follow it by themselves."""
         self.lives = False
-        first = int((self._data / "postmaster.pid").read_text().split()[0])
+        first = self.pid
         others = [pid for pid in _processes() if _stat(pid)[1:2] == [str(first)]]
         os.kill(first, signal.SIGKILL)
         while any(_stat(pid)[:1] not in ([], ["Z"]) for pid in (first, *others)):

@@ -1,7 +1,7 @@
 """Every command and example in the docs works: the `sh` blocks of each page run, in order, in one shell, in a network
 of their own; each `toml` block is a valid excerpt of a site or node file.
 
-Commands of deploy/README.md run in tests/deploy, as they need a PostgreSQL.
+Commands of deploy/README.md and deploy/patroni/README.md run in tests/deploy, as they need a PostgreSQL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(
     page
     for page in [ROOT / "README.md", *ROOT.glob("*/**/README.md"), *ROOT.glob("deploy/docs/*.md")]
-    if ".venv" not in page.parts and page.parent.name != "deploy" and BLOCK.search(page.read_text())
+    if ".venv" not in page.parts and page.parent.name not in ("deploy", "patroni") and BLOCK.search(page.read_text())
 )
 EXCERPT = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXCERPTS = [

@@ -82,7 +82,7 @@ async def _database(node: NodeConfig, kek: KeyEncryptionKey | None) -> tuple[dat
     if await asyncio.to_thread(_is_missing, node.database):
         return data.Database(node.database, SCHEMA, missing=True), None
     try:
-        examined = await examine(node.database, kek)
+        examined = await examine(node.database, kek, node.database_listen)
     except StoreError as error:
         return data.Database(node.database.partition("@")[2], SCHEMA, error=str(error)), None
     database = data.Database(

@@ -199,6 +199,13 @@ class NodeConfig:
             unit="s",
         ),
     ] = 0.0
+    database_listen: Annotated[
+        str | None,
+        About(
+            "Database for notices",
+            "URL of PostgreSQL itself where `database` is a pooler of transactions, which passes no notices on.",
+        ),
+    ] = None
 
 
 def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:

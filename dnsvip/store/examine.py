@@ -62,9 +62,9 @@ class Examined:
     drained: Mapping[str, float] = field(default_factory=dict)
 
 
-async def examine(url: str, kek: KeyEncryptionKey | None) -> Examined:
-    """Examine the database of a node file; raises StoreError where it cannot be read."""
-    database = Database(url)
+async def examine(url: str, kek: KeyEncryptionKey | None, listen: str | None = None) -> Examined:
+    """Examine the database of a node file; raises StoreError where it cannot be read. `listen` as in `Database`."""
+    database = Database(url, listen=listen)
     try:
         async with asyncio.timeout(SECONDS), database.read() as connection:
             return await _examine(database, connection, kek)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -23,6 +24,9 @@ NOTHING_TAKEN, DAMAGED_LEASE = -1, 5.0
 """Of a report with a generation or lease that cannot be read: it holds no generation, and keys wait for it while it is
 alive."""
 
+REMOVE_SECONDS = 10.0
+"""Between two looks for reports to remove."""
+
 FORGET_SECONDS = 3600.0
 """How long a node that no longer reports stays listed."""
 
@@ -32,6 +36,7 @@ class Nodes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._removed_at = -math.inf
 
     async def all(self) -> list[NodeReport]:
         """Every node's last report, by name; lapsed ones (`not is_live(now)`) are included for an hour."""
@@ -41,18 +46,23 @@ class Nodes:
     async def report(self, report: NodeReport) -> None:
         """Store that a node is alive and which generation it works with.
 
-        Removed are nodes silent for long, and processes of this node that were gone before this one started.
+        Removed are nodes silent for long, and processes of this node that were gone before this one started: once in
+        REMOVE_SECONDS, as each look at all of them costs a database of many nodes more than the reports.
         """
         row = _row(report)
-        async with self._session.write_unordered() as connection:
+        remove = report.seen_at >= self._removed_at + REMOVE_SECONDS or report.seen_at < self._removed_at
+        async with self._session.write_unordered(lasting=False) as connection:
             statement = insert_into(connection, node).values(row)
             keys = [node.c.name, node.c.roles, node.c.instance]
             await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=row))
+            if not remove:
+                return
             lapses_at = node.c.seen_at + node.c.lease_seconds
             started_at = report.seen_at if report.started_at is None else report.started_at
             mine = (node.c.name == row["name"], node.c.roles == row["roles"], node.c.instance != report.instance)
             replaced = and_(*mine, lapses_at < report.seen_at, node.c.seen_at <= started_at)
             await connection.execute(delete(node).where(or_(lapses_at < report.seen_at - FORGET_SECONDS, replaced)))
+        self._removed_at = report.seen_at
 
     async def leave(self, report: NodeReport) -> None:
         """Note that a node has stopped, so that nothing waits for its lease; it stays listed like a silent one, with

@@ -49,6 +49,7 @@ class StoreAccess:
     kek: KeyEncryptionKey = field(repr=False)
     identity: str
     warrant: Warrant | None = None
+    listen: str | None = field(default=None, repr=False)
 
 
 class Store:
@@ -75,15 +76,21 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: str, kek: KeyEncryptionKey, *, migrate: bool = True, differ: ZoneDiffer | None = None
+        cls,
+        url: str,
+        kek: KeyEncryptionKey,
+        *,
+        listen: str | None = None,
+        migrate: bool = True,
+        differ: ZoneDiffer | None = None,
     ) -> Store:
-        """Open the database of a node file, making file and tables where they are missing. With `differ` changes of
-        zones are kept for incremental transfers.
+        """Open the database of a node file, making file and tables where they are missing; `listen` as in `Database`.
+        With `differ` changes of zones are kept for incremental transfers.
 
         Raises StoreError where it cannot be reached or is newer than this program (or, without `migrate`, older),
         SecretError where `kek` is not the key that its secrets are wrapped with.
         """
-        database = Database(url)
+        database = Database(url, listen=listen)
         if database.is_sqlite:
             make_file(database.path)
         try:
@@ -105,14 +112,16 @@ class Store:
     @property
     def access(self) -> StoreAccess:
         """For another process to `join`, with the warrant of the running task."""
-        return StoreAccess(self._session.database.url, self._session.kek, self._session.identity, self._session.warrant)
+        session = self._session
+        listen = session.database.listen_url
+        return StoreAccess(session.database.url, session.kek, session.identity, session.warrant, listen)
 
     @classmethod
     @asynccontextmanager
     async def joined(cls, access: StoreAccess, differ: ZoneDiffer | None = None) -> AsyncIterator[Store]:
         """The store that another process has opened, by connections of its own, which are made when they are needed and
         closed at the end."""
-        database, identity = Database(access.url), Identity(access.identity)
+        database, identity = Database(access.url, listen=access.listen), Identity(access.identity)
         store = cls(Session(database, access.kek, identity, access.warrant, differ=differ))
         try:
             yield store

@@ -1,9 +1,9 @@
 """Many nodes on PostgreSQL: the delay until a committed change is effective everywhere, and a million clients.
 
-    python -m tests.bench.bench_nodes [--changes N] [--clients N]
+    python -m tests.bench.bench_nodes [--changes N] [--clients N] [--followers N]
 
 Three DNS servers are queried continuously, two dispatchers report the generation that they use; each is a process,
-the dispatchers in their own namespaces.
+the dispatchers in their own namespaces. Then a thousand followers are simulated (`bench_followers`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dnsvip.demo.netns import World
 from dnsvip.site import Client, Match, Site, Step
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
+from tests.bench.bench_followers import measure
 from tests.bench.outcome import Result, conclude
 from tests.network.fleet import Dispatcher, Fleet, Watch, decoded, delays
 from tests.postgres import running
@@ -34,6 +35,7 @@ def main() -> int:
     """Measure, print, and compare with the goals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--followers", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
@@ -44,7 +46,9 @@ def main() -> int:
     with running() as server:
         figures |= asyncio.run(_effect(server.database(), options.changes))
         figures |= asyncio.run(_million(server.database(), options.clients))
-    text = "\n".join(f"{name:12} {figure:10.3f}" for name, figure in figures.items())
+    with running() as server:  # with settings of its own
+        figures |= asyncio.run(measure(server, options.followers, options.changes // 5)).figures
+    text = "\n".join(f"{name:28} {figure:10.3f}" for name, figure in figures.items())
     return conclude(Result("nodes", text, figures), options.json)
 
 

@@ -45,6 +45,7 @@ GOALS = (
     Goal("nodes", "effect", 300, "ms", "a change is in the answers of 3 servers and taken by 2 dispatchers, 99 of 100"),
     Goal("nodes", "load", 20, "s", "1,000,000 clients load from PostgreSQL"),
     Goal("nodes", "difference", 0.5, "s", "a change among them is read"),
+    Goal("nodes", "followers effect", 500, "ms", "a change is read by 1,000 followers, 99 of 100"),
     Goal("codec", "encode", 15.0, "us", "encode"),
     Goal("codec", "decode", 15.0, "us", "decode"),
     Goal("codec", "encode in a batch of 256", 4.0, "us", "encode in a batch of 256"),

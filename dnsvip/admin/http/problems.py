@@ -27,6 +27,7 @@ from dnsvip.errors import (
     RevokedError,
     SecretError,
     StoreError,
+    UncertainCommit,
     UnreadableError,
     cut,
 )
@@ -59,6 +60,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "busy": (503, "The node has too much of this to do"),
     "disk-full": (507, "A disk is full"),
     "unavailable": (503, "The database cannot be used now"),
+    "uncertain": (503, "The change may have been made"),
 }
 """The last part of a problem's `type` -> its status and title."""
 
@@ -166,6 +168,9 @@ def _of_store(error: StoreError | SecretError) -> Refusal:
         case DiskFull():
             log.warning("a disk is full", error=str(error))
             return Refusal("disk-full", str(error))
+        case UncertainCommit():
+            log.warning("the database was lost during a commit", error=str(error))
+            return Refusal("uncertain", UNCERTAIN)
         case UnreadableError():
             return Refusal("unreadable", f"{error}; PUT replaces it, DELETE removes it.")
     return _unavailable(error)  # it cannot be reached, or its key was changed without this node
@@ -182,6 +187,11 @@ def _unavailable(error: DnsvipError) -> Refusal:
     why = "Its key-encryption key is not the one of this node" if key else "The database cannot be used"
     return Refusal("unavailable", f"{why}; the node's log has more.", headers={"Retry-After": "2"})
 
+
+UNCERTAIN = (
+    "The database was lost while it stored this: all of it has been stored, or nothing. Read it again, then repeat "
+    "what is missing, with If-Match (If-None-Match: * for what is new)."
+)
 
 TOLD_SECONDS = 10.0
 """Between two log lines of the same failure of the database."""

@@ -101,7 +101,9 @@ class _Output:
 async def _backup(node: NodeConfig, target: Path | _Output, *, replacing: bool, with_audit: bool) -> tuple[int, int]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
 
-    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=False), migrate=False)
+    store = await Store.open(
+        node.database, KeyEncryptionKey.of(node, os.environ, make=False), migrate=False, listen=node.database_listen
+    )
     try:
         header, count = await store.backups.write(
             target, time.time(), with_audit=with_audit, replacing=replacing, progress=_progress
@@ -117,7 +119,9 @@ async def _restore(node: NodeConfig, file: Path, key_file: Path | None, *, repla
 
     read_header(file)  # before anything is made for what is no backup
     old = KeyEncryptionKey.load(key_file, {}, make=False) if key_file else None
-    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ, make=old is not None))
+    store = await Store.open(
+        node.database, KeyEncryptionKey.of(node, os.environ, make=old is not None), listen=node.database_listen
+    )
     try:
         actor = f"{getpass.getuser()} (restore)"
         header, count = await store.backups.restore(file, actor, key=old, replacing=replacing, progress=_progress)

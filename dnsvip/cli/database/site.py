@@ -68,7 +68,9 @@ def apply(site_file: Path, node_file: Path, *, dry_run: bool, as_json: bool) -> 
 async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
     if dry_run and _is_missing(node):
         return 0, plan(Site(), site, {})
-    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), differ=in_thread(zone_change))
+    store = await Store.open(
+        node.database, KeyEncryptionKey.of(node, os.environ), differ=in_thread(zone_change), listen=node.database_listen
+    )
     try:
         for _ in range(TRIES - 1):
             stored = await store.objects.stored()

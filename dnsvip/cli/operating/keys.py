@@ -160,7 +160,7 @@ async def _rewrap(node: NodeConfig, new_key_file: Path, seconds: float, *, anywa
     new = KeyEncryptionKey.load(new_key_file, {})
     if not node.key_command and VARIABLE not in os.environ and add_to_file(node.key_file, new_key_file):
         click.echo(f"{node.key_file} holds the new key too")
-    store = await Store.open(node.database, old.with_key(new))
+    store = await Store.open(node.database, old.with_key(new), listen=node.database_listen)
     try:
         await store.keys.announce(new.active_id, ACTOR)
         until = time.monotonic() + seconds

@@ -196,7 +196,7 @@ def _in_database(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
     node = load_node(config)
 
     async def run() -> T:
-        store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
+        store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), listen=node.database_listen)
         try:
             return await work(store)
         finally:

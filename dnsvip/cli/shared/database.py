@@ -26,7 +26,7 @@ def load_snapshot(node_file: Path) -> Snapshot:
 async def _load(node: NodeConfig) -> Snapshot:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
 
-    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ))
+    store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), listen=node.database_listen)
     try:
         return await store.snapshots.load()
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select
+from sqlalchemy import RowMapping, ScalarSelect, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
@@ -230,10 +230,13 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
     return asdict(entry) | {"before": shortened(entry.before), "after": shortened(entry.after)}
 
 
-async def stamp(connection: AsyncConnection, generation: int) -> float | None:
-    """When a generation was made (unix seconds), by its audit rows; None if it has none."""
-    query = select(audit.c.at).where(audit.c.generation == generation).limit(1)
-    at = (await connection.execute(query)).scalar()
+def stamp_of(generation: Any) -> ScalarSelect[Any]:
+    """A query for when a generation was made, by its audit rows: for `read_stamp`."""
+    return select(audit.c.at).where(audit.c.generation == generation).limit(1).scalar_subquery()
+
+
+def read_stamp(at: Any) -> float | None:
+    """A stamp in unix seconds; None where a generation has none."""
     return at if isinstance(at, float) else None
 
 

@@ -6,9 +6,9 @@ this module as StoreError.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import islice
@@ -18,12 +18,13 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
-from dnsvip.errors import DiskFull, StoreError
+from dnsvip.errors import DiskFull, StoreError, UncertainCommit
 from dnsvip.site.io.safe_file import FREE, create_private
 from dnsvip.store.database.damage import decode, whole
 from dnsvip.store.database.dsn import FORM, hidden, single_hosts
+from dnsvip.store.database.servers import Servers
 from dnsvip.store.database.statements import noted
 from dnsvip.store.database.stopping import connect
 from dnsvip.store.database.tables import state
@@ -36,8 +37,11 @@ Prepare: TypeAlias = Callable[[Any], Awaitable[None]]
 BUSY_SECONDS = 120.0
 """How long a writer waits for the lock; the longest holder is an apply of a very large site."""
 
-CONNECT_SECONDS, LEAST_CONNECT_SECONDS = 5.0, 2.0
-"""Connect timeout: for all servers together, and the least for each."""
+COMMIT_SECONDS = 30.0
+"""How long a commit may wait for a synchronous standby: longer than it takes to choose another one."""
+
+READ_ONLY = "25006"
+"""PostgreSQL's code of a server that does not accept writes (read_only_sql_transaction)."""
 
 POOL_SIZE, OVERFLOW = 5, 10
 """Connections of a pool that are kept, and that are made beyond where all are in use."""
@@ -68,28 +72,35 @@ _PRAGMAS = (
 
 class Database:
     """An engine for one URL of the node file (`sqlite:///FILE` or `postgresql://USER@HOST/NAME`), of at most `most`
-    connections at once."""
+    connections at once. With `listen`, the URL of the servers themselves, `url` is of poolers that give each
+    transaction another connection."""
 
-    def __init__(self, url: str, most: int = POOL_SIZE + OVERFLOW) -> None:
+    def __init__(
+        self, url: str, most: int = POOL_SIZE + OVERFLOW, listen: str | None = None, servers: Servers | None = None
+    ) -> None:
         scheme, _, rest = url.partition("://")
         if scheme not in ("sqlite", "postgresql") or (scheme == "sqlite" and not rest.removeprefix("/")):
             raise StoreError(f'database {scheme[:40]!r}: must be "sqlite:///FILE" or {FORM}')
-        self.is_sqlite, self.url = scheme == "sqlite", url
+        self.is_sqlite, self.url, self.listen_url = scheme == "sqlite", url, listen
         self.path = Path(rest.removeprefix("/")) if self.is_sqlite else Path()
         """The file of a SQLite database."""
         self.label = url if self.is_sqlite else hidden(url)
         """The URL without its password, for messages."""
         with self.translating():
             sizes = {"pool_size": min(POOL_SIZE, most), "max_overflow": max(0, most - POOL_SIZE)}
-            self.engine = (
-                _sqlite_engine(self.path, sizes) if self.is_sqlite else _postgresql_engine(single_hosts(url), sizes)
-            )
+            if self.is_sqlite:
+                self.engine = _sqlite_engine(self.path, sizes)
+            else:
+                self._servers = servers or Servers(single_hosts(url), BUSY_SECONDS, pooled=listen is not None)
+                self.engine = _postgresql_engine(self._servers, sizes, pooled=listen is not None)
+        self._direct = None if listen is None else Database(listen, 1)
         self._inode = 0
         self._beside: list[Database] = []
 
     def beside(self, most: int) -> Database:
         """The same database by connections of its own, so that neither takes those of the other; closed with this."""
-        self._beside.append(other := Database(self.url, most))
+        servers = None if self.is_sqlite else self._servers  # shared, as one finds out first who leads
+        self._beside.append(other := Database(self.url, most, self.listen_url, servers))
         return other
 
     @asynccontextmanager
@@ -118,8 +129,11 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write_unordered(self, prepare: Prepare | None = None) -> AsyncIterator[AsyncConnection]:
-        """A transaction that makes no generation (heartbeats); PostgreSQL runs it concurrently with other writers.
+    async def write_unordered(
+        self, prepare: Prepare | None = None, *, lasting: bool = True
+    ) -> AsyncIterator[AsyncConnection]:
+        """A transaction that makes no generation (heartbeats); PostgreSQL runs it concurrently with other writers, and
+        waits for no disk and no standby where it need not be `lasting`.
 
         SQLite's connection may `prepare` what it is to write, in temporary tables, before it takes the write lock."""
         with self.translating():
@@ -128,12 +142,38 @@ class Database:
                     if prepare is not None:
                         await prepare((await connection.get_raw_connection()).driver_connection)
                     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-                async with connection.begin():
+                async with connection.begin() as transaction:
+                    if not lasting and not self.is_sqlite:
+                        await connection.execute(text("SET LOCAL synchronous_commit = off"))
                     yield connection
+                    if not self.is_sqlite:
+                        await self._commit(connection, transaction)
+
+    async def _commit(self, connection: AsyncConnection, transaction: AsyncTransaction) -> None:
+        """Raises UncertainCommit where the server was lost before it could say whether it has committed.
+
+        One that waits too long is left, not cancelled: a commit that is cancelled while it waits for a synchronous
+        standby is made without it."""
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None  # noqa: S101 - for mypy
+        late = asyncio.get_running_loop().call_later(COMMIT_SECONDS, driver.terminate)
+        try:
+            await transaction.commit()
+        except Exception as error:
+            if is_refusal(getattr(error, "orig", error)):
+                raise
+            text = _first_line(getattr(error, "orig", error))
+            raise UncertainCommit(f"database {self.label}: was lost while it committed: {text}") from error
+        finally:
+            late.cancel()
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[AsyncConnection]:
         """A dedicated connection outside any transaction; closed afterwards, not returned to the pool."""
+        if self._direct is not None:
+            async with self._direct.listen() as connection:
+                yield connection
+            return
         with self.translating():
             await self._follow_file()
             async with self.engine.connect() as connection:
@@ -186,10 +226,20 @@ class Database:
             return DiskFull(f"database {self.label}: {disk} is full, so nothing of this has been stored; {FREE}")
         return StoreError(f"database {self.label}: {text}")
 
+    def cut(self) -> None:
+        """Abort every connection to PostgreSQL, those in use as well: its server does not answer any more."""
+        for database in (self, self._direct):
+            if database is not None and not database.is_sqlite:
+                database._servers.cut()
+
     async def close(self) -> None:
         """Close every connection."""
-        for database in (self, *self._beside):
+        for database in self._all:
             await database.engine.dispose()
+
+    @property
+    def _all(self) -> list[Database]:
+        return [self, *self._beside, *([self._direct] if self._direct else [])]
 
 
 def _sqlite_engine(path: Path, sizes: Mapping[str, int]) -> AsyncEngine:
@@ -215,30 +265,18 @@ def _sqlite_engine(path: Path, sizes: Mapping[str, int]) -> AsyncEngine:
     return engine
 
 
-def _postgresql_engine(urls: Sequence[str], sizes: Mapping[str, int]) -> AsyncEngine:
-    """An engine that tries the servers in turn, the last good one first."""
-    order = deque(urls)
-    seconds = CONNECT_SECONDS / len(urls)
+def _postgresql_engine(servers: Servers, sizes: Mapping[str, int], *, pooled: bool) -> AsyncEngine:
+    # Behind a pooler of transactions a statement has no name: the next transaction may have another server.
+    unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str} if pooled else {}
+    how = {"async_creator_fn": servers.connect, **unnamed}
+    engine = create_async_engine("postgresql+asyncpg://", **sizes, pool_pre_ping=True, connect_args=how)
 
-    import asyncpg  # noqa: PLC0415 - not needed with SQLite
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def handle(context: Any) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:  # demoted: nobody stays there
+            context.is_disconnect = True
 
-    async def connect() -> Any:
-        failure: BaseException | None = None
-        for _ in urls:
-            try:
-                return await asyncpg.connect(
-                    order[0],
-                    timeout=max(seconds, LEAST_CONNECT_SECONDS),
-                    command_timeout=BUSY_SECONDS,
-                    server_settings={"application_name": "dnsvip"},
-                )
-            except _driver_errors() as error:
-                # "Server is read-only" explains less than why the primary cannot be reached.
-                failure = failure if isinstance(error, asyncpg.InternalClientError) and failure else error
-                order.rotate(-1)
-        raise failure or StoreError("there is no server")
-
-    return create_async_engine("postgresql+asyncpg://", **sizes, pool_pre_ping=True, async_creator=connect)
+    return engine
 
 
 def make_file(path: Path) -> None:
@@ -267,6 +305,13 @@ def generation_of(stored: object) -> int:
         return whole(stored)
     except ValueError:
         raise StoreError("the generation of the database cannot be read: its row of `state` is damaged") from None
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether a server itself has said that it has not committed, and not that it ends (PostgreSQL documentation,
+    "PostgreSQL Error Codes": classes 08 and 57P)."""
+    code = getattr(error, "sqlstate", None)
+    return isinstance(code, str) and not code.startswith(("08", "57P"))
 
 
 def _first_line(error: BaseException | None) -> str:

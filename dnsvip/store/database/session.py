@@ -91,9 +91,9 @@ class Session:
             yield connection
 
     @asynccontextmanager
-    async def write_unordered(self) -> AsyncIterator[AsyncConnection]:
+    async def write_unordered(self, *, lasting: bool = True) -> AsyncIterator[AsyncConnection]:
         """See `Database.write_unordered`."""
-        async with self._place(), self.database.write_unordered() as connection:
+        async with self._place(), self.database.write_unordered(lasting=lasting) as connection:
             yield connection
 
     @asynccontextmanager

@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 
 import structlog
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import StoreError
 from dnsvip.store.database.database import Database, current_generation
@@ -20,6 +21,12 @@ from dnsvip.store.database.database import Database, current_generation
 CHANNEL = "dnsvip"
 POLL_SECONDS = 0.1
 SLOW_POLL_SECONDS = 5.0
+SILENT_SECONDS = 5.0
+"""How long a server may take for its generation."""
+
+ENDED = -1
+"""In place of a generation: nobody asks any more."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 log = structlog.get_logger(__name__)
@@ -65,17 +72,41 @@ async def _sqlite(database: Database) -> AsyncGenerator[int]:
 
 async def _postgresql(database: Database) -> AsyncGenerator[int]:
     async with database.listen() as connection:
-        woken = asyncio.Event()
+        woken, seen = asyncio.Event(), asyncio.Queue[int]()
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None  # noqa: S101 - for mypy
         driver.add_termination_listener(lambda _: woken.set())
         await driver.add_listener(CHANNEL, lambda *_: woken.set())
-        while True:
-            woken.clear()
-            async with asyncio.timeout(SLOW_POLL_SECONDS):  # a network that drops every packet is an outage too
-                generation = await current_generation(connection)
-            yield generation
-            await _wait(woken, SLOW_POLL_SECONDS)
+        # Goes on while the caller reads a generation: a server that stops answering in the middle of it is noticed.
+        asking = asyncio.create_task(_ask(database, connection, woken, seen))
+        asking.add_done_callback(lambda _: seen.put_nowait(ENDED))
+        try:
+            while (generation := _latest(await seen.get(), seen)) != ENDED:
+                yield generation
+            await asking
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+
+
+def _latest(generation: int, seen: asyncio.Queue[int]) -> int:
+    while generation != ENDED and not seen.empty():
+        generation = seen.get_nowait()
+    return generation
+
+
+async def _ask(database: Database, connection: AsyncConnection, woken: asyncio.Event, seen: asyncio.Queue[int]) -> None:
+    """Put each generation into `seen`. A server that is silent for SILENT_SECONDS (stopped, or behind a network that
+    drops every packet) is an outage: all connections are cut, so that nothing else waits for it."""
+    while True:
+        woken.clear()
+        silent = asyncio.get_running_loop().call_later(SILENT_SECONDS, database.cut)
+        try:
+            with database.translating():
+                seen.put_nowait(await current_generation(connection))
+        finally:
+            silent.cancel()
+        await _wait(woken, SLOW_POLL_SECONDS)
 
 
 async def _wait(woken: asyncio.Event, seconds: float) -> None:

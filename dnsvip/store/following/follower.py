@@ -164,7 +164,9 @@ class SnapshotFollower:
         """Open the database if it is not open, and load the whole site if that has not happened yet."""
         assert self._kek is not None  # noqa: S101 - set by start
         if self.store is None:
-            self.store = await Store.open(self._config.database, self._kek, differ=self._differ)
+            self.store = await Store.open(
+                self._config.database, self._kek, listen=self._config.database_listen, differ=self._differ
+            )
             if self._config.admin is not None:
                 limits = self._config.admin.limits
                 self.for_callers = self.store.for_callers(
@@ -259,7 +261,8 @@ class SnapshotFollower:
         self._failures = tuple(failures)
         if not failures:
             self._applied, self._applied_at = snapshot, time.time()
-        self._report_now.set()
+        if epochs.DISPATCH in self._roles:  # keys wait for it; of others a report a second is enough, and they are many
+            self._report_now.set()
 
     def _own_report(self) -> NodeReport:
         applied, now = self._applied or Snapshot(-1), time.time()

@@ -102,9 +102,10 @@ def _without_gc() -> Iterator[None]:
         gc.enable()
 
 
-async def load_difference(connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot) -> Snapshot:
-    """`old` brought up to the database's generation; the same object if it is up to date."""
-    generation = await current_generation(connection)
+async def load_difference(
+    connection: AsyncConnection, kek: KeyEncryptionKey, old: Snapshot, generation: int
+) -> Snapshot:
+    """`old` brought up to the database's `generation`; the same object if it is up to date."""
     if generation == old.generation:
         # A snapshot on disk from a version without cookies has no cookie secrets.
         return old if old.cookie_secrets else replace(old, cookie_secrets=await load_cookie_secrets(connection, kek))
