@@ -22,7 +22,7 @@ from tests.store.conftest import until
 
 SETTINGS = """
 [databases]
-* = host={socket}
+* = host={socket} user=dnsvip
 [pgbouncer]
 listen_addr =
 unix_socket_dir = {folder}
