@@ -158,10 +158,12 @@ async def load(connection: AsyncConnection, since: int = -1) -> Sequence[tuple[i
     cannot be read, it is the newest that there may be, so that the id stays refused."""
     columns = deleted_client.c.id, deleted_client.c.generation, deleted_client.c.end_flows
     query = select(*columns) if since < 0 else select(*columns).where(deleted_client.c.generation > since)
+    if not (rows := (await connection.execute(query)).all()):
+        return []
     newest = await current_generation(connection)
     return [
         (row.id, row.generation if is_whole(row.generation, newest + 1) else newest, row.end_flows is not False)
-        for row in await connection.execute(query)
+        for row in rows
         if is_whole(row.id)
     ]
 
