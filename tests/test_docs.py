@@ -48,8 +48,9 @@ trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 NODE = "<!-- a node runs -->"
 """In pages that begin where the first steps of the README end."""
 RUN_NODE = """
-dnsvip apply examples/site.toml --config examples/node.toml
-dnsvip serve examples/node.toml --token-file token &
+cp -r examples first-site && cd first-site
+dnsvip apply site.toml --config node.toml
+dnsvip serve node.toml --token-file token &
 until [ -s token ]; do sleep 0.1; done
 export DNSVIP_TOKEN="$(cat token)"
 """
