@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,12 @@ from tests.network.field import Field, kernel_world
 
 pytestmark = pytest.mark.network
 CLIENT = "2001:db8:77::10"
+FORGED = """
+import socket, sys
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
+    for _ in range(4000):
+        one.sendto(b"x", (sys.argv[1], 9))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +105,49 @@ def test_flows_are_found_and_forgotten(field: Field) -> None:
     assert top == []
 
 
+def test_who_is_refused_most(field: Field) -> None:
+    """The program shows a share of the packets that it drops and no others; the node reports their networks."""
+    forged = field.address("direct", 6)[:-2] + "ff"
+    before = field.status("d1")
+    field.client.run("python3", "-c", FORGED, forged)
+    wait_until(lambda: any(row["reason"] == "bad-tag" for row in reported(field)["refused"]), 30)
+    (row,) = [row for row in reported(field)["refused"] if row["reason"] == "bad-tag"]
+    assert row["network"] == "2001:db8:77::/48"
+    now = field.status("d1")
+    assert drops(now) - drops(before) == 4000
+    assert now["unseen"] == before["unseen"]
+    with Map.pinned(next(field.pins.glob("d1/*/config*"))) as config:
+        left = TYPES.struct("config").unpack(config.get(u32(0)) or b"")
+    assert (left["sample"], left["drops"] > 0) == (0, True)
+
+
+def test_what_servers_got(field: Field) -> None:
+    """Packets, bytes and new flows of each server are what the kernel sent it, in the status and in the report."""
+    before = field.status("d1")
+    field.traffic("connect", "8", "8", field.address("direct", 8))
+    after = field.status("d1")
+    for name, least in (("new_flows", 8), ("packets", 16), ("bytes", 16 * 60)):
+        assert sum(one[name] for one in after["servers"]) - sum(one[name] for one in before["servers"]) >= least, name
+    wait_until(lambda: figures(field)["totals"]["dispatcher.sent.packets"] >= after["sent"]["packets"], 30)
+
+
+def figures(field: Field) -> dict[str, Any]:
+    """What the dispatcher last reported to the database."""
+    with closing(sqlite3.connect(field.folder / "site.db", timeout=20)) as database:
+        (detail,) = database.execute("SELECT detail FROM node WHERE name = 'd1' ORDER BY seen_at DESC").fetchone()
+    found: dict[str, Any] = json.loads(detail)["figures"]
+    return found
+
+
+def reported(field: Field) -> dict[str, Any]:
+    top: dict[str, Any] = figures(field)["top"]
+    return top
+
+
+def drops(status: dict[str, Any]) -> int:
+    return sum(row["packets"] for row in status["drops"] if row["action"] == "drop")
+
+
 def test_nobody_listens_after_the_end(field: Field) -> None:
     """A dispatcher stopped during a watch turns off packet events in the program it leaves."""
     process = watching(field, field.address("direct", 6))
@@ -104,4 +156,4 @@ def test_nobody_listens_after_the_end(field: Field) -> None:
     assert process.wait(30) == 3
     with Map.pinned(next(field.pins.glob("d1/*/config*"))) as config:
         left = TYPES.struct("config").unpack(config.get(u32(0)) or b"")
-    assert (left["sample"], left["watched"], left["user_space"]) == (0, 0, 0)
+    assert (left["sample"], left["drops"], left["watched"], left["user_space"]) == (0, 0, 0, 0)
