@@ -172,7 +172,7 @@ async def _look(node: Node, live: Live) -> dict[str, Any]:
         name = str(dispatcher.get("node") or node.name)
         live.meters.take(_own(node, dispatcher), name, Sample(at, _totals("dispatcher", dispatcher)), at)
     elif live.now and isinstance(live.now.get("dispatcher"), dict):
-        live.meters.lose(_own(node, live.now["dispatcher"]))
+        live.meters.lose(_own(node, live.now["dispatcher"]), at)
     return {
         "at": at,
         "version": __version__,

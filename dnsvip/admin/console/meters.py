@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 MOST_PROCESSES = 512
 PATIENCE = 3.5
 """Seconds for which the rates of a process that is silent stand."""
+LOST = 20.0
+"""Seconds of silence after which a process begins anew; after a shorter one the mean of that time is its rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +47,21 @@ class Meters:
             if len(self._meters) < MOST_PROCESSES:
                 self._meters[process] = _Meter(node, sample, now)
         elif sample.at > meter.sample.at:
-            gone = now - meter.heard > PATIENCE  # what it counted meanwhile is of no moment
+            gone = now - meter.heard > LOST  # what it counted meanwhile is of no moment
             meter.rates = None if gone else rates(meter.sample, sample)
             meter.sources = frozenset() if gone else sources(sample.totals) & sources(meter.sample.totals)
             meter.sample, meter.heard = sample, now
 
-    def lose(self, process: str) -> None:
+    def lose(self, process: str, now: float) -> None:
         """Note that a process is known to be away: its rates are not known from now on."""
         meter = self._meters.get(process)
         if meter is not None:
-            meter.rates = None
+            meter.rates, meter.heard = None, now - 2 * LOST
 
     def sums(self, now: float) -> dict[str, tuple[dict[str, float], frozenset[str]]]:
         """By node, and under "" for the site: the rates of all that are known now, and the sources that they are of.
         Processes that are long silent are forgotten."""
-        self._meters = {key: meter for key, meter in self._meters.items() if now - meter.heard < 60 * PATIENCE}
+        self._meters = {key: meter for key, meter in self._meters.items() if now - meter.heard < 10 * LOST}
         found: dict[str, tuple[dict[str, float], frozenset[str]]] = {"": ({}, frozenset())}
         for meter in self._meters.values():
             if meter.rates is None or now - meter.heard > PATIENCE:

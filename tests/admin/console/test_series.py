@@ -37,17 +37,22 @@ def test_sums_over_nodes() -> None:
 
 
 def test_a_process_that_is_silent() -> None:
-    """Its rates stand for a moment, then they are not known; what it counted meanwhile is no rate when it is back."""
+    """Its rates stand for a moment, then they are not known; when it is back, they are the mean of a short silence, and
+    none of a long one, or of one that is known to have been away."""
     meters = Meters()
     fed(meters, "p", "n", (0, {"dns.a": 0}), (1, {"dns.a": 7}))
     assert meters.sums(NOW + 1 + PATIENCE)[""] == ({"dns.a": 7.0}, DNS)
     assert meters.sums(NOW + 1.1 + PATIENCE) == {"": ({}, frozenset())}
-    fed(meters, "p", "n", (20, {"dns.a": 9000}))
-    assert meters.sums(NOW + 20)[""] == ({}, frozenset())
-    fed(meters, "p", "n", (21, {"dns.a": 9001}))
-    assert meters.sums(NOW + 21)[""] == ({"dns.a": 1.0}, DNS)
-    meters.lose("p")
-    assert meters.sums(NOW + 21)[""] == ({}, frozenset())
+    fed(meters, "p", "n", (11, {"dns.a": 27}))
+    assert meters.sums(NOW + 11)[""] == ({"dns.a": 2.0}, DNS)
+    fed(meters, "p", "n", (32, {"dns.a": 9000}))
+    assert meters.sums(NOW + 32)[""] == ({}, frozenset())
+    fed(meters, "p", "n", (33, {"dns.a": 9001}))
+    assert meters.sums(NOW + 33)[""] == ({"dns.a": 1.0}, DNS)
+    meters.lose("p", NOW + 34)
+    assert meters.sums(NOW + 34)[""] == ({}, frozenset())
+    fed(meters, "p", "n", (35, {"dns.a": 9003}))
+    assert meters.sums(NOW + 35)[""] == ({}, frozenset())
 
 
 def test_silence() -> None:

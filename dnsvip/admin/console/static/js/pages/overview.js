@@ -218,6 +218,6 @@ function nodesOf(now) {
     ),
   );
   if (!rows.length) return empty("No node reports");
-  const of = now.database ? h("p.warn-text.note", `As of ${clock(now.nodes_at)}, before the database went.`) : null;
+  const of = now.database ? h("p.warn-text.as-of", `As of ${clock(now.nodes_at)}, before the database went.`) : null;
   return [of, h("ul.lines", rows)];
 }
