@@ -31,6 +31,7 @@ COMMANDS = {
     "serve": ("processes", "Answer DNS, and serve the HTTP API and the console"),
     "dispatch": ("processes", "Forward packets for the cluster prefixes to their servers"),
     "decoder": ("processes", "On a server: what addresses say, for its programs"),
+    "announce": ("processes", "For ExaBGP: the prefixes that this host should get"),
     "apply": ("database.site", "Make the database match a site file"),
     "backup": ("database.backup", "Write the whole site to a file"),
     "restore": ("database.backup", "Put a site written by backup in place"),

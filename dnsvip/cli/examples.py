@@ -76,6 +76,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "nodes undrain dns-1",
         "nodes discovery node.toml --address 192.0.2.53",
     ),
+    "announce": ("announce 2001:db8:a:1::/64 2001:db8:53::/48",),
     "backup": ("backup site.backup --config node.toml",),
     "restore": ("restore site.backup --config node.toml",),
     "doctor": ("doctor node.toml", "doctor node.toml --quiet --json"),

@@ -1,8 +1,10 @@
-"""`dnsvip serve`, `dispatch` and `decoder`: what runs until it is stopped. `dnsvip.node` holds the processes."""
+"""`dnsvip serve`, `dispatch`, `decoder`, `announce`: what runs until it is stopped; `dnsvip.node` holds them."""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,6 +42,27 @@ def dispatch(node_file: Path, detach: bool) -> None:
     from dnsvip.node import dispatch as node  # noqa: PLC0415 - help and completion must not load a dispatcher
 
     node.dispatch(node_file, detach=detach)
+
+
+def _prefixes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:
+    try:
+        return tuple(ip_network(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True, callback=_prefixes)
+def announce(prefixes: tuple[Any, ...]) -> None:
+    """Tell ExaBGP to announce each PREFIX while a dispatcher or DNS node of this host wants its packets.
+
+    ExaBGP runs it as a process; it writes lines of ExaBGP's text API. It follows the routes that `dispatch` and `serve`
+    make by [announce] of their node file: MED 10, or 60 and the community 65535:0 (RFC 8326) while a drained node
+    leaves. deploy/bgp has the files, and those of BIRD and FRR, which need no such process.
+    """
+    from dnsvip.node import exabgp  # noqa: PLC0415 - as above
+
+    exabgp.announce(prefixes)
 
 
 @click.command()

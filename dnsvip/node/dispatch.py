@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +14,10 @@ import uvloop
 from dnsvip.dispatcher.io.control import SOCKET, Control
 from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
+from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.runner import Runner
+from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
+from dnsvip.node.announcing import Announcer
 from dnsvip.node.figures import FIGURES, DispatcherTop, figures
 from dnsvip.node.give_way import GiveWay
 from dnsvip.node.health_endpoints import observed_dispatch, observing
@@ -24,11 +27,12 @@ from dnsvip.node.runtime_tuning import GcFreezer, shorten_gil_interval
 from dnsvip.node.sampled_logs import flow_log
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.node.usage_report import UsageReport
-from dnsvip.site import Snapshot
+from dnsvip.site import Address, Snapshot
 from dnsvip.site.io.files import load_node
-from dnsvip.site.node_file import DispatchSettings
-from dnsvip.site.readiness import Code, Reason, cluster_reasons
+from dnsvip.site.node_file import AnnounceSettings, DispatchSettings
+from dnsvip.site.readiness import DISPATCH, Asked, Code, Reason, cluster_reasons
 from dnsvip.store.following.follower import SnapshotFollower
+from dnsvip.telemetry.endpoints import Observed
 from dnsvip.telemetry.log import configure
 
 Status: TypeAlias = Callable[[], dict[str, Any]]
@@ -79,7 +83,8 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
             listen, give_way = node.metrics.dispatch_listen, GiveWay(runner.poll)
             async with observing(listen, live, observed, "metrics.dispatch_listen", give_way=give_way):
                 with flow_log(live, runner) as flows:
-                    await _run(live, follower, runner, health, usage, status, stopping)
+                    announcing = _announcing(live, follower, observed, stopping) if node.announce else ()
+                    await _run(live, follower, runner, health, [usage.run(), *announcing], status, stopping)
         finally:
             await health.stop()
             await runner.stop()
@@ -92,7 +97,10 @@ def _missing(runner: DataPlane, health: Health, follower: SnapshotFollower, clus
     if cluster is None:
         return detached
     unreachable = runner.unreachable
-    usable = lambda pools: {one for one in health.usable(pools) if one.packed not in unreachable}  # noqa: E731
+
+    def usable(pools: Iterable[str]) -> Iterator[Address]:
+        return (address for address in health.usable(pools) if address.packed not in unreachable)
+
     return (*detached, *cluster_reasons(cluster, follower.snapshot.site, usable))
 
 
@@ -102,12 +110,30 @@ def _report(runner: DataPlane, health: Health, usage: UsageReport) -> dict[str, 
     return {**report, FIGURES: figures("dispatcher", totals, flows=totals["flows"], top=usage.top.shown())}
 
 
+def _announcing(
+    live: LiveConfig, follower: SnapshotFollower, observed: Observed, stopping: Stopping
+) -> Sequence[Awaitable[None]]:
+    """Announces the prefixes of clusters by routes into the TUN device, which takes their packets anyway."""
+    settings = live.node.announce or AnnounceSettings()
+    only = settings.clusters
+
+    def against() -> dict[Prefix, list[Reason]]:
+        clusters = follower.snapshot.site.clusters
+        names = [name for name in clusters if only is None or name in only]
+        return {clusters[name].prefix: observed.reasons(Asked(DISPATCH, name)) for name in names}
+
+    if unknown := sorted(set(only or ()) - follower.snapshot.site.clusters.keys()):
+        log.warning("announce.clusters has names that the site has not", clusters=unknown)
+    announcer = Announcer(AnnouncedRoutes(DEVICE), against, lambda: live.node.grace, settings.hold_seconds)
+    return (announcer.run(stopping.asked),)
+
+
 async def _run(
     live: LiveConfig,
     follower: SnapshotFollower,
     runner: DataPlane,
     health: Health,
-    usage: UsageReport,
+    work: Sequence[Awaitable[None]],
     status: Status,
     stopping: Stopping,
 ) -> None:
@@ -132,9 +158,9 @@ async def _run(
                 follower.run(),
                 runner.run(),
                 health.run(runner.update),
-                usage.run(),
+                *work,
                 notifier.keep_alive(),
-                stopping.over(notifier, lambda: live.node.grace_seconds),
+                stopping.over(notifier, lambda: live.node.grace),
             )
         )
         log.info("stopping", packets=runner.status()["packets"])

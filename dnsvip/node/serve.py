@@ -25,6 +25,8 @@ from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
+from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
+from dnsvip.node.announcing import DNS_DEVICE, Announcer, own_device
 from dnsvip.node.api_listener import api_listening
 from dnsvip.node.descriptors import divide
 from dnsvip.node.dns_service import answering
@@ -37,8 +39,8 @@ from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
-from dnsvip.site.node_file import NodeConfig
-from dnsvip.site.readiness import Code, Reason
+from dnsvip.site.node_file import AnnounceSettings, NodeConfig
+from dnsvip.site.readiness import DNS, Asked, Code, Reason
 from dnsvip.store import Store
 from dnsvip.store.following.follower import SnapshotFollower
 from dnsvip.telemetry.endpoints import ApiCounts, Observed
@@ -75,7 +77,7 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
         )
         if isinstance(dns, Workers):
             follower.describe(lambda: {FIGURES: figures("dns", dns.counters())})
-        work: list[Awaitable[object]] = [follower.run(), stopping.over(notifier, lambda: live.node.grace_seconds)]
+        work: list[Awaitable[object]] = [follower.run(), stopping.over(notifier, lambda: live.node.grace)]
         endpoints: dict[str, Any] = {"dns": [f"{_url(e)} ({e.name})" for e in dns.endpoints]}
         counts = ApiCounts()
         give_way = GiveWay(dns.answer_datagrams) if isinstance(dns, DnsServer) else never
@@ -88,6 +90,9 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
             endpoints["api"] = await stack.enter_async_context(api_listening(app, node.admin, shares.api, give_way))
             if not await try_first_token(follower, token_file):
                 work.append(retry_first_token(follower, token_file))
+        if node.announce and node.announce.prefixes:
+            await stack.enter_async_context(own_device(DNS_DEVICE))
+            work.append(_announcer(live, node.announce, observed).run(stopping.asked))
         log.info("ready", **endpoints, generation=follower.snapshot.generation, node=follower.name)
         status = f"answering on {', '.join(endpoints['dns'])}"
         reload_on_hangup(live, notifier, status)
@@ -106,6 +111,14 @@ async def _workers(live: LiveConfig, node_file: Path) -> AsyncIterator[Workers]:
         yield workers
     finally:
         await workers.stop()
+
+
+def _announcer(live: LiveConfig, settings: AnnounceSettings, observed: Observed) -> Announcer:
+    def against() -> dict[Prefix, list[Reason]]:
+        reasons = observed.reasons(Asked(DNS))
+        return dict.fromkeys(settings.prefixes, reasons)
+
+    return Announcer(AnnouncedRoutes(DNS_DEVICE), against, lambda: live.node.grace, settings.hold_seconds)
 
 
 def _observed(

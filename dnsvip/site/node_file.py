@@ -146,6 +146,33 @@ class MetricsSettings:
     ] = 3600.0
 
 
+GRACE_SECONDS = 5.0
+"""How long a node that announces routes works on after it has withdrawn them: routers take a second or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceSettings:
+    """`[announce]`: routes with protocol number 86 in the kernel's main table, which BIRD, FRR or ExaBGP pass on
+    (deploy/bgp/README.md): of `clusters` (by default all) while `dispatch` is ready for them, of `prefixes` while
+    `serve` is ready. A prefix that was withdrawn comes back when the node has been ready for `hold_seconds`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    clusters: Annotated[
+        tuple[Name, ...] | None,
+        About("Clusters", "Clusters whose prefixes `dispatch` announces; by default all of the site."),
+    ] = None
+    prefixes: Annotated[
+        tuple[Network, ...],
+        Field(max_length=64),
+        About("Prefixes", "Prefixes with anycast addresses of this host, which `serve` announces while it answers."),
+    ] = ()
+    hold_seconds: Annotated[
+        float,
+        Field(ge=0, le=3600, allow_inf_nan=False),
+        About("Hold", "Time for which a withdrawn prefix is not announced again, so that it does not flap.", unit="s"),
+    ] = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Settings of one node. Paths are relative to the file; what nodes share is in the database.
@@ -190,15 +217,18 @@ class NodeConfig:
         tuple[str, ...],
         About("Key command", "Program and arguments that print the key-encryption key, instead of `key_file`."),
     ] = ()
+    announce: Annotated[
+        AnnounceSettings | None, About("Announcing", "Routes that say by health what this node should get.")
+    ] = None
     grace_seconds: Annotated[
-        float,
-        Field(ge=0, le=3600, allow_inf_nan=False),
+        Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None,
         About(
             "Grace",
-            "Time for which a process works on after SIGTERM, when it already says that it is not ready.",
+            "Time for which a process works on after SIGTERM or draining, when it is no longer ready and its routes "
+            "are leaving; by default 5 with `[announce]`, else 0.",
             unit="s",
         ),
-    ] = 0.0
+    ] = None
     database_listen: Annotated[
         str | None,
         About(
@@ -206,6 +236,13 @@ class NodeConfig:
             "URL of PostgreSQL itself where `database` is a pooler of transactions, which passes no notices on.",
         ),
     ] = None
+
+    @property
+    def grace(self) -> float:
+        """`grace_seconds`, or what it is by default."""
+        if self.grace_seconds is not None:
+            return self.grace_seconds
+        return GRACE_SECONDS if self.announce else 0.0
 
 
 def build_node(tables: Mapping[str, Any], path: Path) -> NodeConfig:

@@ -5,7 +5,7 @@ Pure. A reason has a code for programs and a sentence for people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -80,20 +80,21 @@ def reasons(state: Readiness, asked: Asked, now: float) -> list[Reason]:
     return found
 
 
-def cluster_reasons(
-    name: str, site: Site, usable: Callable[[Iterable[str]], Collection[Address]]
-) -> tuple[Reason, ...]:
+def cluster_reasons(name: str, site: Site, usable: Callable[[Iterable[str]], Iterable[Address]]) -> tuple[Reason, ...]:
     """Why a dispatcher should get no traffic of a cluster: too few servers. `usable` gives the addresses of the servers
-    of some pools that can take new flows."""
+    of some pools that can take new flows; no more are asked for than are needed."""
     cluster = site.clusters.get(name)
     if cluster is None:
         return (Reason(Code.UNKNOWN_CLUSTER, f"there is no cluster {name!r}"),)
-    if not cluster.min_servers:
+    found: set[Address] = set()
+    addresses = iter(usable(pools_of(cluster, site)))
+    while len(found) < cluster.min_servers:
+        if (address := next(addresses, None)) is None:
+            break
+        found.add(address)
+    else:
         return ()
-    count = len(usable(pools_of(cluster, site)))
-    if count >= cluster.min_servers:
-        return ()
-    text = f"{count} healthy servers for cluster {name} (min_servers: {cluster.min_servers})"
+    text = f"{len(found)} healthy servers for cluster {name} (min_servers: {cluster.min_servers})"
     return (Reason(Code.SERVERS, text),)
 
 

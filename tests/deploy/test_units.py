@@ -76,6 +76,16 @@ def test_units_are_sound(unit: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unit", ["serve"], indirect=True)
+def test_the_drop_in_for_announcing(unit: Path) -> None:
+    """`systemd-analyze verify` reports nothing of the DNS unit with it either."""
+    folder = unit.with_name(f"{unit.name}.d")
+    folder.mkdir()
+    (folder / "announce.conf").write_text((ROOT / "deploy" / "bgp" / "serve.conf").read_text())
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_exposure(unit: Path) -> None:
     """`systemd-analyze security` gives the documented figure or a better one."""
     name = unit.stem.removeprefix("dnsvip-")
@@ -142,13 +152,20 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 @pytest.mark.network
 @pytest.mark.parametrize(
-    ("command", "mode"), [("serve", ""), ("dispatch", "user"), ("dispatch", "xdp"), ("decoder", "")]
+    ("command", "mode"),
+    [("serve", ""), ("serve", "announce"), ("dispatch", "user"), ("dispatch", "xdp"), ("decoder", "")],
 )
 def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mode: str) -> None:
     """The program gets ready and exits cleanly with the unit's capabilities, filters and memory rules."""
     if mode == "xdp":
         _prepare_xdp(tmp_path)
-    names = [word.removeprefix("CAP_").lower() for word in setting(command, "CapabilityBoundingSet")]
+    words = setting(command, "CapabilityBoundingSet")
+    if mode == "announce":
+        (tmp_path / "node.toml").write_text(f'{NODE}[announce]\nprefixes = ["2001:db8:53::/48"]\n')
+        words += re.findall(
+            r"^CapabilityBoundingSet=(.*)$", (ROOT / "deploy" / "bgp" / "serve.conf").read_text(), re.MULTILINE
+        )
+    names = [word.removeprefix("CAP_").lower() for word in words]
     caps = ",".join(["-all", *(f"+{name}" for name in names)])
     trace, notify = tmp_path / "trace", tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -168,6 +185,8 @@ def test_the_limits_are_wide_enough(host: Host, tmp_path: Path, command: str, mo
         if command == "serve":
             done = host.run("dig", "@2001:db8:d::2", "+short", "+time=5", "CH", "TXT", "id.server", check=False)
             assert "timed out" not in done.stdout
+        if mode == "announce":
+            within(10, lambda: "dev dnsvip-dns" in host.ip("-6", "route", "show", "proto", "86"))
         os.kill(pid, 15)
         assert process.wait(30) == 0, (tmp_path / "log").read_text()
     calls = {line.split()[-1] for line in trace.read_text().splitlines() if re.match(r"\s+[\d.]+ ", line)} - {"total"}

@@ -96,10 +96,14 @@ class Health:
         self._applied = base, applied
         return applied
 
-    def usable(self, pools: Iterable[str]) -> set[Address]:
+    def usable(self, pools: Iterable[str]) -> Iterator[Address]:
         """The addresses of the servers of some pools that can take new flows: in service, and passing a check that has
         been made."""
-        return {server.address for name in pools for server in self._usable(name)}
+        for pool in (self._snapshot.site.pools.get(name) for name in pools):
+            try:
+                yield from self._usable(pool) if pool else ()
+            except Exception as error:  # noqa: BLE001 - it costs this pool, not the others
+                self._blame(pool.name if pool else "", error)
 
     async def run(self, act: Callable[[Snapshot], Awaitable[object]]) -> None:
         """Call `act` with the new snapshot whenever a check has changed it, until cancelled."""
@@ -151,17 +155,12 @@ class Health:
             self._blame(pool.name, error)
             return pool
 
-    def _usable(self, name: str) -> list[Server]:
-        pool = self._snapshot.site.pools.get(name)
-        if pool is None:
-            return []
-        try:
-            states = [(server, self._states.get(_key(pool, server))) for server in pool.servers]
-            now = [effective(server, state) for server, state in states if state is None or state.probes]
-            return [server for server in now if server.state is ServerState.UP and server.weight]
-        except Exception as error:  # noqa: BLE001 - as above
-            self._blame(pool.name, error)
-            return []
+    def _usable(self, pool: Pool) -> Iterator[Address]:
+        for server in pool.servers:
+            state = self._states.get(_key(pool, server))
+            now = effective(server, state)
+            if now.state is ServerState.UP and now.weight and (state is None or state.probes):
+                yield server.address
 
     def _wanted(self, snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
         for pool in snapshot.site.pools.values():

@@ -19,6 +19,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from dnsvip.errors import PlatformError
+from dnsvip.site.announcement import Standing
 
 PROTOCOL = 86
 """Routing protocol number of all our routes and rules (`ip route show table all proto 86`)."""
@@ -30,20 +31,25 @@ MARK_BASE, MARK_MASK = 0x444E_0000, 0xFFFF_0000
 A server's routing table has the number of its mark; the table numbered as the base leads into the TUN device.
 """
 MAIN_TABLE = 254
-METRIC = 86
+METRIC, DISCARD_METRIC = 86, 8600
+ANNOUNCED = frozenset(Standing) - {Standing.WITHDRAWN}
+"""Metrics of the routes that announce a prefix (dnsvip.node.announcing); they lead where that of METRIC does."""
 FAMILIES = {4: AF_INET, 6: AF_INET6}
 EVERYWHERE: Mapping[int, IPv4Network | IPv6Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _UNREACHABLE = 7  # FR_ACT_UNREACHABLE
+_BLACKHOLE = 6  # RTN_BLACKHOLE
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route in `table` to a network (or /0), by a next hop or into a device (interface index)."""
+    """A route in `table` to a network (or /0), by a next hop or into a device (interface index); or one that discards
+    what no other route of ours takes."""
 
     to: IPv4Network | IPv6Network
     table: int
     via: str = ""
     device: int = 0
+    discard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +116,11 @@ class Kernel:
                 self._change("del", unwanted)
 
     def ours(self) -> set[Route | Rule]:
-        """All routes and rules in the kernel that carry our protocol number."""
+        """All routes and rules in the kernel that carry our protocol number, but those that announce a prefix."""
         ours: set[Route | Rule] = set()
         for version, family in FAMILIES.items():
             routes = [r for r in self._ip.get_routes(family=family) if r["proto"] == PROTOCOL]
+            routes = [r for r in routes if r.get_attr("RTA_PRIORITY") not in ANNOUNCED]
             rules = [r for r in self._ip.get_rules(family=family) if r.get_attr("FRA_PROTOCOL") == PROTOCOL]
             ours.update(_read_route(route, version) for route in routes)
             ours.update(_read_rule(rule, version) for rule in rules)
@@ -132,8 +139,10 @@ def _route_words(route: Route) -> dict[str, Any]:
         "dst": str(route.to),
         "table": route.table,
         "proto": PROTOCOL,
-        "priority": METRIC,
+        "priority": DISCARD_METRIC if route.discard else METRIC,
     }
+    if route.discard:
+        words["type"] = "blackhole"
     if route.device:
         words["oif"] = route.device
     if route.via and ip_address(route.via).version != route.to.version:
@@ -163,6 +172,8 @@ def _rule_words(rule: Rule) -> dict[str, Any]:
 def _read_route(message: Any, version: int) -> Route:
     destination = message.get_attr("RTA_DST")
     to = ip_network(f"{destination}/{message['dst_len']}") if destination else EVERYWHERE[version]
+    if message["type"] == _BLACKHOLE:
+        return Route(to, message.get_attr("RTA_TABLE"), discard=True)
     gateway, via = message.get_attr("RTA_GATEWAY"), message.get_attr("RTA_VIA")
     hop = gateway or (via["addr"] if via else "")
     return Route(to, message.get_attr("RTA_TABLE"), hop, 0 if hop else message.get_attr("RTA_OIF"))

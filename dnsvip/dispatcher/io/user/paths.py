@@ -121,6 +121,8 @@ class Paths:
             yield Rule(version, PRIORITY + 2, 0, mark=MARK_BASE)
         for cluster in snapshot.site.clusters.values():
             yield Route(cluster.prefix, MAIN_TABLE, device=self._device)
+            # Of a killed process this stays: its packets must not go back to the router that they come from.
+            yield Route(cluster.prefix, MAIN_TABLE, discard=True)
 
     def _ways(self, servers: Iterable[bytes]) -> Iterator[Route | Rule]:
         for packed in servers:

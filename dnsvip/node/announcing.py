@@ -1,0 +1,115 @@
+"""Announces prefixes by routes in the kernel while this process is ready for them, and withdraws them first of all.
+
+It needs neither the database nor a token: what speaks against a prefix is known in the process. Routing daemons (BIRD,
+FRR, ExaBGP) pass the routes on; deploy/bgp has their files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from dnsvip.dispatcher.io.user.host import open_tun
+from dnsvip.dispatcher.io.user.netlink import Kernel
+from dnsvip.errors import DnsvipError
+from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
+from dnsvip.site.announcement import Announcement, advance
+from dnsvip.site.readiness import Reason
+
+LOOK_SECONDS = 0.1
+"""How often readiness is looked at; a signal to stop is acted on at once."""
+
+REPAIR_SECONDS = 3.0
+"""How often routes are made again that others have removed, or that the kernel has refused."""
+
+DNS_DEVICE = "dnsvip-dns"
+"""The device that the routes of `serve` lead into. Nothing comes that way: the addresses are this host's own."""
+
+log = structlog.get_logger(__name__)
+
+
+class Announcer:
+    """The announcements of one process. `against` gives for each prefix the reasons against it, now."""
+
+    def __init__(
+        self,
+        routes: AnnouncedRoutes,
+        against: Callable[[], Mapping[Prefix, Collection[Reason]]],
+        grace_seconds: Callable[[], float],
+        hold_seconds: float,
+    ) -> None:
+        self._routes, self._against = routes, against
+        self._grace_seconds, self._hold_seconds = grace_seconds, hold_seconds
+        self._now: dict[Prefix, Announcement] = {}
+        self._repaired = float("-inf")
+        self._worker = ThreadPoolExecutor(1, "announce")
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Keep the routes as they should be, until cancelled; then withdraw them."""
+        try:
+            while True:
+                try:
+                    await self._step()
+                except Exception as error:
+                    log.exception("cannot announce, trying again", error=str(error))
+                await _pause(stopping)
+        finally:
+            await asyncio.shield(self._in_worker(self._close))
+            self._worker.shutdown()
+
+    async def _step(self) -> None:
+        at, against = time.monotonic(), self._against()
+        before, after = self._now, {}
+        for prefix, reasons in against.items():
+            codes = {reason.code for reason in reasons}
+            was = before.get(prefix, Announcement())
+            after[prefix] = advance(was, codes, at, self._grace_seconds(), self._hold_seconds)
+        changed = {prefix: one for prefix, one in after.items() if one != before.get(prefix, Announcement())}
+        if not changed and before.keys() == after.keys() and at < self._repaired + REPAIR_SECONDS:
+            return
+        self._now, self._repaired = after, at
+        await self._in_worker(lambda: self._routes.align({prefix: one.standing for prefix, one in after.items()}))
+        for prefix, one in changed.items():
+            why = [reason.message for reason in against[prefix]]
+            log.info("route", prefix=str(prefix), standing=one.standing.name.lower(), **({"why": why} if why else {}))
+
+    async def _in_worker(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def _close(self) -> None:
+        with suppress(DnsvipError):
+            self._routes.close()
+
+
+async def _pause(stopping: asyncio.Event) -> None:
+    """Wait for the next look; where the signal to stop comes meanwhile, no longer."""
+    if stopping.is_set():
+        await asyncio.sleep(LOOK_SECONDS)
+        return
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
+
+
+def _bring_up(device: str) -> None:
+    kernel = Kernel()
+    try:
+        kernel.start_device(device, 1500, 1)
+    finally:
+        kernel.close()
+
+
+@asynccontextmanager
+async def own_device(name: str) -> AsyncIterator[None]:
+    """A TUN device of this process that is up; raises PlatformError."""
+    fd = open_tun(name)
+    try:
+        await asyncio.to_thread(_bring_up, name)
+        yield
+    finally:
+        os.close(fd)
