@@ -71,14 +71,15 @@ static __always_inline const __u16 *place_word(const struct ring *ring, __u32 pl
 	return &ring->places[number];
 }
 
-/* Prefetches what a new flow will need: the cached address, its row of the index, and its place on the ring used
- * last, which is usually the same again. */
+/* Prefetches what a new flow will need: the cached address, its row of the index, its place on the ring used last,
+ * which is usually the same again, and the record of the oldest new flow, which it usually gets. */
 static __always_inline void read_ahead(const struct work *w, const struct lanes *l)
 {
 	struct row *row = row_at(w->index_hash & l->row_mask);
 	struct ring *ring = ring_at(w->ring);
 	const __u16 *place = ring ? place_word(ring, place_of(ring, w->flow_hash)) : NULL;
 	struct decoded *d = decoded_at(l, w->address_hash, 0);
+	struct flow *flow = record_at(l->cursor % l->new_places);
 
 	if (d)
 		(void)*(volatile __u64 *)&d->address.lo;
@@ -86,6 +87,10 @@ static __always_inline void read_ahead(const struct work *w, const struct lanes 
 		(void)*(volatile __u32 *)&row->words[MARK];
 	if (place)
 		(void)*(const volatile __u16 *)place;
+	if (flow) {
+		(void)*(volatile __u8 *)&flow->state;
+		(void)*(volatile __u64 *)&flow->key.source[0];
+	}
 }
 
 /* The server that a pool selects for a hash; NONE where no server takes new flows. */
