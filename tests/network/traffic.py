@@ -234,7 +234,7 @@ def pace(seconds: float, rate: float, address: str) -> dict[str, object]:
     answer as the kernel measures it, so that a client which waits for its turn on a busy machine does not count; of a
     segment that was sent again, what the client saw."""
     times: list[float] = []
-    failed, begun = 0, time.perf_counter()
+    failed, again, begun = 0, 0, time.perf_counter()
     for number in range(int(seconds * rate)):
         time.sleep(max(begun + number / rate - time.perf_counter(), 0))
         start = time.perf_counter()
@@ -243,11 +243,12 @@ def pace(seconds: float, rate: float, address: str) -> dict[str, object]:
                 took = 1e3 * (time.perf_counter() - start)
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMITTED + 4)
                 times.append(took if _word(info, RETRANSMITTED) else _word(info, RTT) / 1e3)
+                again += _word(info, RETRANSMITTED) > 0
                 connection.sendall(b"1\n")
                 failed += not connection.recv(100)
         except OSError:
             failed += 1
-    return {"opened": len(times), "failed": failed, **shares_of(times)}
+    return {"opened": len(times), "at_once": len(times) - again, "failed": failed, **shares_of(times)}
 
 
 RTT, RETRANSMITTED = 68, 100
