@@ -94,9 +94,10 @@ def engine() -> Iterator[Engine]:
     (folder / "containers.conf").write_text(CONTAINERS.format(files=files))
     (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
     apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    bound = ["setpriv", "--pdeathsig=KILL"]  # ends with the tests, however they end
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*apart, FIRST, folder],
+            [*bound, *apart, FIRST, folder],
             env=_environment(folder),
             cwd=folder,
             stdin=subprocess.DEVNULL,

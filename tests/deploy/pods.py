@@ -121,11 +121,16 @@ class Pods:
 
     def probe(self, workload: dict[str, Any], kind: str) -> bool:
         """Whether a probe of the workload succeeds."""
-        (container,) = workload["spec"]["template"]["spec"]["containers"]
-        get = container[f"{kind}Probe"]["httpGet"]
-        (port,) = [each["containerPort"] for each in container["ports"] if each["name"] == get["port"]]
-        url = f"http://127.0.0.1:{port}{get['path']}"
-        return self.engine.call("podman", "exec", workload["metadata"]["name"], "curl", "-sf", url).returncode == 0
+        argv = ("podman", "exec", workload["metadata"]["name"], "curl", "-sf", probe_url(workload, kind))
+        return self.engine.call(*argv).returncode == 0
+
+
+def probe_url(workload: dict[str, Any], kind: str) -> str:
+    """What a probe of the workload asks, seen from the pod."""
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    get = container[f"{kind}Probe"]["httpGet"]
+    (port,) = [each["containerPort"] for each in container["ports"] if each["name"] == get["port"]]
+    return f"http://127.0.0.1:{port}{get['path']}"
 
 
 def _config(name: str) -> dict[str, str]:
