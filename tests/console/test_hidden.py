@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -121,3 +122,12 @@ def test_parts_of_a_page(visit: Open, at_work: Site, tokens: dict[str, str]) -> 
     go(page, "servers")
     expect(page.locator("#pool-fast [data-health]").first).to_have_text("hidden")
     expect(page.locator("#page")).not_to_contain_text(re.compile("No dispatcher|healthy"))
+
+
+def test_pictures(visit: Open, tokens: dict[str, str], keep: Callable[..., None]) -> None:
+    """Every page as a token sees it that may see little: nothing on it is empty without a reason."""
+    page = visit("overview", token=tokens["decoder"])
+    for place in ("overview", "clients", "servers", "site", "clients/acme", "nodes", "audit", "zones", "keys", "usage"):
+        go(page, place)
+        expect(page.locator("#page [data-hidden]").first).to_be_visible()
+        keep(page, f"hidden-{place}", whole=False)

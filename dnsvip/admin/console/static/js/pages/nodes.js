@@ -3,7 +3,8 @@
 import { at, call } from "../api.js";
 import { fill, h } from "../dom.js";
 import { ago, count, duration, moment, whole } from "../format.js";
-import { stateOf } from "../fleet.js";
+import { inWords, stateOf } from "../fleet.js";
+import { icon } from "../icons.js";
 import { hurry, listen } from "../live.js";
 import { confirm, done } from "../notices.js";
 import { button, card, empty, facts, head, label, loading, tag } from "../parts.js";
@@ -15,19 +16,80 @@ import { table } from "../table.js";
 export async function show(view, { signal }) {
   const place = h("div", loading(3));
   const here = h("div", loading(4));
+  const glance = h("div.stack");
   fill(
     view,
     head("Nodes", {
-      lead: "Every process of the site reports about once a second. Nothing waits for one that is silent for longer than its lease.",
+      lead: "Every process reports once a second; nothing waits for one that is silent for longer than its lease.",
     }),
+    glance,
     card("", place, { flush: true }),
     card("This node", here),
   );
   listen(({ now }) => {
     if (!now) return;
+    reconcile(glance, now.database ? null : atAGlance(now));
     reconcile(place, now.database ? empty("The database is unavailable", now.database) : list(now));
     reconcile(here, own(now));
   }, signal);
+}
+
+/** Role -> what its processes are called. @type {[string, string][]} */
+const ROLES = [
+  ["dns", "DNS servers"],
+  ["dispatch", "Dispatchers"],
+  ["admin", "API and console"],
+];
+
+/**
+ * How many live in each role, and what is wrong with what to do about it.
+ * @param {any} now
+ */
+function atAGlance(now) {
+  const figures = ROLES.map(([role, title]) => {
+    const all = now.nodes.filter((/** @type {any} */ node) => node.roles.includes(role));
+    const live = all.filter((/** @type {any} */ node) => node.live).length;
+    const kind = live ? (live < all.length ? "warn" : "") : "bad";
+    return h(
+      "div.figure",
+      { class: kind, dataset: { key: role } },
+      h("div.soft", title),
+      h("div.figure-value", all.length ? `${live} of ${all.length}` : "none"),
+      h("div.faint.figure-note", all.length ? (live < all.length ? `${all.length - live} gone` : "all live") : ""),
+    );
+  });
+  const troubles = now.troubles.map((/** @type {any} */ trouble) =>
+    h("li", { dataset: { key: trouble.text } }, icon("warn"), h("span", inWords(trouble), " ", remedy(trouble, now))),
+  );
+  const critical = now.troubles.some((/** @type {any} */ each) => each.severity === "critical");
+  return [
+    h("div.numbers", figures),
+    troubles.length ? h("ul.alarm", { class: critical ? "bad" : "warn", dataset: { key: "alarm" } }, troubles) : null,
+  ];
+}
+
+/**
+ * What to do about a trouble of one node.
+ * @param {any} trouble
+ * @param {any} now
+ */
+function remedy({ kind, node: name }, now) {
+  const node = now.nodes.find((/** @type {any} */ each) => each.name === name && !each.live);
+  if (!node) return "";
+  const unit = node.roles.includes("dispatch") ? "dnsvip-dispatch" : "dnsvip-serve";
+  if (kind === "stopped" || node.stopped)
+    return h("span", "Start it again: ", h("code", `systemctl start ${unit}`), ".");
+  return h("span", "Look there: ", h("code", `systemctl status ${unit}`), "; forget it if it is gone for good.");
+}
+
+/**
+ * Those that need somebody first: gone, then behind, then with warnings.
+ * @param {any[]} nodes
+ */
+function worstFirst(nodes) {
+  const weight = (/** @type {any} */ node) =>
+    (node.live ? 0 : 4) + (node.behind ? 2 : 0) + (node.warnings?.length ? 1 : 0);
+  return [...nodes].sort((a, b) => weight(b) - weight(a) || a.name.localeCompare(b.name, "en", { numeric: true }));
 }
 
 /** @param {any} now */
@@ -58,7 +120,7 @@ function list(now) {
           : null,
       ],
     },
-    { title: "Version", cell: (node) => node.version },
+    { title: "Version", extra: true, cell: (node) => node.version },
     {
       title: "Up for",
       cell: (node) =>
@@ -85,7 +147,7 @@ function list(now) {
     },
     { title: "", cell: (node) => [drainButton(node), forgetButton(node)] },
   ];
-  return table("Nodes", columns, now.nodes);
+  return table("Nodes", columns, worstFirst(now.nodes), { key: (node) => `${node.name} ${node.instance}` });
 }
 
 /** @param {any} node */
