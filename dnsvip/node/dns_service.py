@@ -137,10 +137,17 @@ async def answering(
 
 
 def _counting(live: LiveConfig, server: DnsServer) -> Callable[..., dict[str, Any]]:
-    """Count what a server is asked most; returns what gives its figures, with `totals` or without."""
+    """Count what a server is asked most, where the node file says so; returns what gives its figures, with `totals` or
+    without."""
     top = DnsTop(lambda: server.engine, lambda: partial(anonymised, live.node.log.queries))
-    server.show_top(top)
-    return lambda *, totals: {FIGURES: figures("dns", server.counters() if totals else {}, top=top.shown())}
+
+    def shown(*, totals: bool) -> dict[str, Any]:
+        wanted = live.node.log.top
+        server.show_top(top if wanted else None)
+        counted = server.counters() if totals else {}
+        return {FIGURES: figures("dns", counted, top=top.shown() if wanted else {})}
+
+    return shown
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 They are in the report that each process writes to the database every second (`detail["figures"]`), so that a console
 on any node has the sums without asking the others. Bounded: MOST_TOTALS names of totals, a few rows of each list; some
-2 KB as a rule, 16 KB at most.
+2 KB as a rule, some 30 KB at most.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class DispatcherTop:
     def shown(self) -> dict[str, Any]:
         """Rows for people, as JSON values; rates are per second. Called about once a second, it also has the sample of
         refused packets follow their number."""
-        self._runner.watch_refused(self._refuse)
+        wanted = self._live.node.log.top
+        self._runner.watch_refused(self._refuse if wanted else None)
+        if not wanted:
+            return {}
         now = time.monotonic()
         return {
             "clients": [

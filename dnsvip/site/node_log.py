@@ -99,3 +99,10 @@ class LogSettings(ProcessLogSettings):
     queries: Annotated[SampleSettings | None, About("Queries", "Sample of the queries.")] = None
     flows: Annotated[SampleSettings | None, About("Flows", "Sample of the new and refused flows.")] = None
     dnstap: Annotated[DnstapSettings | None, About("Dnstap", "Sample of the queries as dnstap.")] = None
+    top: Annotated[
+        bool,
+        About(
+            "Top lists",
+            "Count which names, networks and clients there are most of, for the overview of the console.",
+        ),
+    ] = True

@@ -346,3 +346,15 @@ async def test_live_is_for_those_who_may_read_the_status(api: Api) -> None:
     )
     assert shown["series"] == {"times": [], "rates": {}, "heard": {}}
     assert (await api.client.get("/api/v1/status")).status == 403
+
+
+async def test_live_of_a_span_and_a_node(api: Api) -> None:
+    """Rates are of one of three spans, and of one node where one is named; one that there is not has none."""
+    await sign_in(api)
+    for query, status in (("span=24h", 200), ("span=1h&node=gone", 200), ("span=1y", 400), (f"node={'x' * 300}", 400)):
+        answer = await api.client.get(f"/console/live?{query}")
+        assert answer.status == status, query
+    gone = await (await api.client.get("/console/live?node=gone")).json()
+    assert gone["series"] == {"times": [], "rates": {}, "heard": {}}
+    assert gone["flows"] is None
+    assert (await api.client.get("/console/live?after=x")).status == 400

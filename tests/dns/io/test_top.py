@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.top import ELSEWHERE, DnsTop
+from dnsvip.node.dns_service import _counting
 from dnsvip.node.figures import anonymised
+from dnsvip.node.reload import LiveConfig
 from dnsvip.site.node_dns import DnsSettings, Listener
+from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.node_log import SampleSettings
 from tests.samples import make_snapshot
 
@@ -109,3 +114,18 @@ def test_it_costs_the_kernel_nothing() -> None:
     server = DnsServer(DnsSettings(listen=(Listener("127.0.0.1:0", "here"),)), Engine(make_snapshot()))
     server.show_top(DnsTop(lambda: server.engine, lambda: partial(anonymised, None)))
     assert server.is_plain
+
+
+async def test_an_operator_turns_it_off() -> None:
+    """With `[log] top = false` nothing is looked at, also after a reload; with it, it goes on."""
+    server, _ = await served()
+    node = NodeConfig("sqlite:///x.db")
+    live = LiveConfig(Path("node.toml"), replace(node, log=replace(node.log, top=False)))
+    shown = _counting(live, server)
+    assert shown(totals=True)["figures"]["top"] == {}
+    await ask(server.endpoints[0].port, question("www.example.test"))
+    live.node = node
+    assert shown(totals=True)["figures"]["top"]["names"] == []
+    await ask(server.endpoints[0].port, question("www.example.test"))
+    assert len(shown(totals=False)["figures"]["top"]["names"]) == 1
+    await server.stop()
