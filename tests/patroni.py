@@ -75,7 +75,7 @@ class Databases:
             self.start_patroni(machine)
         wait_until(lambda: self.leader() is not None, START_SECONDS)
         self.configure(QUICK)
-        wait_until(lambda: self._roles().count("sync_standby") == 1 and len(self._roles()) == 3, START_SECONDS)
+        wait_until(self.is_whole, START_SECONDS)
 
     def start_etcd(self, machine: Machine) -> None:
         """Start etcd on a machine, from its file of variables."""
@@ -91,11 +91,15 @@ class Databases:
 
     def stop(self) -> None:
         """End every process that was started, and what these have started."""
+        for machine in self.machines:  # all at once, so that nobody takes over
+            for pid in self.pids(machine):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for machine in self.machines:
-            self.signal(machine, signal.SIGKILL)
-            self.signal_etcd(machine, signal.SIGKILL)
+            self.send(machine, signal.SIGKILL)
+            self.send_etcd(machine, signal.SIGKILL)
 
-    def signal(self, machine: Machine, number: signal.Signals) -> None:
+    def send(self, machine: Machine, number: signal.Signals) -> None:
         """Send a signal to Patroni and to each process of PostgreSQL of a machine."""
         pids = self.pids(machine)
         for pid in pids:
@@ -108,7 +112,7 @@ class Databases:
             # Where nobody collects orphans the dead process keeps its number, and would be taken for a living one.
             (self.folder / f"data-{machine.name}" / "postmaster.pid").unlink(missing_ok=True)
 
-    def signal_etcd(self, machine: Machine, number: signal.Signals) -> None:
+    def send_etcd(self, machine: Machine, number: signal.Signals) -> None:
         """Send a signal to etcd of a machine."""
         if machine.etcd is not None:
             machine.etcd.send_signal(number)
@@ -176,6 +180,17 @@ class Databases:
         place += f" sslmode=verify-full sslrootcert={self.authority}"
         return self._said("psql", "-qAt", "--set=ON_ERROR_STOP=1", *words, place, environ={"PGPASSWORD": password})
 
+    def is_whole(self) -> bool:
+        """Whether both standbys follow the leader, one of them synchronously: two machines may be lost one by one."""
+        leader = self.leader()
+        if leader is None or [member["role"] for member in self.members()].count("sync_standby") != 1:
+            return False
+        try:
+            states = self.sql_at(leader, "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'").split()
+        except AssertionError:  # it leads no more
+            return False
+        return len(states) == 2 and "sync" in states
+
     def _ask(self, machine: Machine, path: str, patch: Mapping[str, Any] | None = None) -> bytes:
         own = self.folder / "made" / machine.name
         context = ssl.create_default_context(cafile=str(self.authority))
@@ -185,9 +200,6 @@ class Databases:
         with urlopen(request, timeout=2, context=context) as answer:  # noqa: S310 - a URL of this test
             text: bytes = answer.read()
             return text
-
-    def _roles(self) -> list[str]:
-        return [member["role"] for member in self.members()]
 
     def _run(self, *argv: str, environ: Mapping[str, str] | None = None) -> None:
         self._said(*argv, environ=environ)

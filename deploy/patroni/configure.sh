@@ -5,11 +5,12 @@
 #
 # FOLDER/db1, db2 and db3 are to be copied to the machines as /etc/dnsvip-db (PLACE); FOLDER/ca.crt is for the dnsvip
 # nodes. FOLDER/ca.key signs further certificates: keep it elsewhere. PLACE, DATA and ETCD_DATA (of the databases), SOCKETS
-# and BIN (PostgreSQL's programs) can be set in the environment; @NAME@ in them becomes db1, db2 or db3.
+# and BIN (PostgreSQL's programs) can be set in the environment; @NAME@ in them becomes db1, db2 or db3. TTL is the time in
+# seconds after which a silent leader is replaced.
 set -euo pipefail
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# = 4 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 4 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 folder=$1; shift
 place=${PLACE:-/etc/dnsvip-db}
 data=${DATA:-/var/lib/postgresql/dnsvip}
@@ -17,6 +18,7 @@ etcd_data=${ETCD_DATA:-/var/lib/etcd/dnsvip}
 sockets=${SOCKETS:-/var/run/postgresql}
 bin=${BIN:-$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)}
 days=${DAYS:-3650}
+ttl=${TTL:-20}
 mkdir "$folder"
 
 host() { case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac; }  # as in a URL
@@ -59,6 +61,8 @@ for address; do
     text=${text//@SOCKETS@/$sockets}
     text=${text//@BIN@/$bin}
     text=${text//@NAME@/$name}
+    text=${text//@TTL@/$ttl}
+    text=${text//@WAIT@/$((ttl / 4))}
     text=${text//@HOST@/$(host "$address")}
     text=${text//@ETCD_HOSTS@/$etcd_hosts}
     text=${text//@ETCD_CLUSTER@/$etcd_cluster}

@@ -33,8 +33,6 @@ from tests.samples import make_site
 WARM_UP, SETTLE_SECONDS = 3, 1.0
 """Changes before those that are measured: a connection that is new to PostgreSQL reads its catalogue first."""
 
-IDLE_SECONDS = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -72,7 +70,9 @@ def main() -> int:
     return conclude(Result("followers", text, figures), options.json)
 
 
-async def measure(server: Postgres, followers: int, changes: int, pause: float = 1.0) -> Measured:
+async def measure(
+    server: Postgres, followers: int, changes: int, pause: float = 1.0, idle_seconds: float = 5.0
+) -> Measured:
     """Make changes while so many follow."""
     server.sql(f"ALTER SYSTEM SET max_connections = {2 * followers + 50}")
     server.stop()
@@ -93,7 +93,7 @@ async def measure(server: Postgres, followers: int, changes: int, pause: float =
             process.stdin.flush()
             line = await asyncio.to_thread(process.stdout.readline)
             assert line == "ready\n", line
-            committed, idle, busy = await _changes(server, store, changes, pause)
+            committed, idle, busy = await _changes(server, store, changes, pause, idle_seconds)
             connections = len(children(server.pid)) - len(await asyncio.to_thread(_auxiliary, server))
             output, _ = await asyncio.to_thread(process.communicate)
         finally:
@@ -108,13 +108,15 @@ async def measure(server: Postgres, followers: int, changes: int, pause: float =
     return Measured(effects, idle, busy, connections)
 
 
-async def _changes(server: Postgres, store: Store, changes: int, pause: float) -> tuple[dict[int, float], float, float]:
+async def _changes(
+    server: Postgres, store: Store, changes: int, pause: float, idle_seconds: float
+) -> tuple[dict[int, float], float, float]:
     """When each generation was committed, the CPUs that reports alone take, and the CPU seconds of a change more."""
     for _ in range(WARM_UP):
         await change(store)
         await asyncio.sleep(SETTLE_SECONDS)
     start, before = time.monotonic(), cpu_seconds(server.pid)
-    await asyncio.sleep(IDLE_SECONDS)
+    await asyncio.sleep(idle_seconds)
     idle = (cpu_seconds(server.pid) - before) / (time.monotonic() - start)
     committed = {}
     start, before = time.monotonic(), cpu_seconds(server.pid)

@@ -15,7 +15,7 @@ async def test_a_change_is_at_fifty_followers_within_half_a_second() -> None:
     effects = []
     for _ in range(3):
         with running() as server:
-            measured = await measure(server, 50, 6, pause=0.2)
+            measured = await measure(server, 50, 6, pause=0.2, idle_seconds=1)
         assert 2 * 50 < measured.connections < 2 * 50 + 15
         assert 0 < measured.idle_cpu < 1
         effects.append(measured.figures["followers effect"])
