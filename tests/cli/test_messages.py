@@ -250,6 +250,20 @@ def test_differences_of_records(old: str, new: str, lines: list[str]) -> None:
     assert list(difference.lines()) == lines
 
 
+def test_differences_of_what_the_library_does_not_read() -> None:
+    """A record that is served and dnspython does not read is shown in the form of unknown types, a SOA of any length
+    by its serial."""
+    name, digest = ".".join(["a" * 60] * 3), "00" * 48
+    soa = f"@ 60 IN SOA {name} {name} SERIAL 1 1 1 1\n@ 60 IN NS ns1\nns1 60 IN A 192.0.2.53\n"
+    zone = soa + f"@ 60 IN ZONEMD 1 240 240 {digest}\n"
+    texts = zone.replace("SERIAL", "7"), zone.replace("SERIAL", "8").replace("240 240", "240 241")
+    difference = record_diff(*(Zone("example.test", text) for text in texts))
+    assert difference is not None
+    serial, changed = difference.lines()
+    assert serial == "serial 7 -> 8"
+    assert changed.startswith("~ @ ZONEMD ")
+
+
 def test_a_zone_that_cannot_be_read_has_no_difference() -> None:
     """Where a text cannot be read nothing is compared."""
     whole = Zone("example.test", ZONE.format(serial=1))

@@ -12,6 +12,7 @@ import dns.rdatatype
 
 from dnsvip.dns.protocol.message import RRset, Type
 from dnsvip.dns.protocol.names import flat_name
+from dnsvip.dns.zones.content import UNREADABLE
 from dnsvip.dns.zones.delta import changed_sets
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import cut
@@ -19,6 +20,9 @@ from dnsvip.site import Zone
 
 LONGEST_DATA = 100
 """Characters of one record's data that are shown."""
+
+SOA_NUMBERS = 20
+"""Bytes at the end of a SOA's data, the serial first (RFC 1035 section 3.3.13)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +84,26 @@ def _changed(old: RRset, new: RRset, origin: dns.name.Name) -> tuple[str, str, s
 
 
 def _data(rrset: RRset, origin: dns.name.Name) -> list[str]:
-    wires = (b"".join(p if isinstance(p, bytes) else flat_name(p) for p in pieces) for pieces in rrset.rdatas)
-    parsed = (
-        dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.RdataType.make(rrset.rtype), wire, 0, len(wire))
-        for wire in wires
-    )
-    return sorted(cut(rdata.to_text(origin=origin), LONGEST_DATA) for rdata in parsed)
+    return sorted(cut(_text(rrset.rtype, wire, origin), LONGEST_DATA) for wire in _wires(rrset))
+
+
+def _wires(rrset: RRset) -> Iterator[bytes]:
+    """The data of each record, as in a message."""
+    for pieces in rrset.rdatas:
+        yield b"".join(piece if isinstance(piece, bytes) else flat_name(piece) for piece in pieces)
+
+
+def _text(rtype: int, wire: bytes, origin: dns.name.Name) -> str:
+    """The data as in a zone file; in the form of unknown types (RFC 3597) where dnspython does not read it."""
+    kind = dns.rdatatype.RdataType.make(rtype)
+    try:
+        return dns.rdata.from_wire(dns.rdataclass.IN, kind, wire, 0, len(wire)).to_text(origin=origin)
+    except UNREADABLE:
+        return f"\\# {len(wire)} {wire.hex()}"
 
 
 def _serial(soa: RRset, origin: dns.name.Name) -> tuple[int, str]:
     """The serial of a SOA, and the rest of it."""
-    words = _data(soa, origin)[0].split(" ")
-    return int(words.pop(2)), " ".join(words)
+    (wire,) = _wires(soa)
+    words = _text(Type.SOA, wire, origin).split(" ")
+    return int.from_bytes(wire[-SOA_NUMBERS : 4 - SOA_NUMBERS], "big"), " ".join([*words[:2], *words[3:]])
