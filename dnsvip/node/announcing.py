@@ -19,8 +19,9 @@ from dnsvip.dispatcher.io.user.host import open_tun
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.errors import DnsvipError
 from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
+from dnsvip.site import Site
 from dnsvip.site.announcement import Announcement, advance
-from dnsvip.site.readiness import Reason
+from dnsvip.site.readiness import Code, Reason
 
 LOOK_SECONDS = 0.1
 """How often readiness is looked at; a signal to stop is acted on at once."""
@@ -85,6 +86,12 @@ class Announcer:
     def _close(self) -> None:
         with suppress(DnsvipError):
             self._routes.close()
+
+
+def taken_by_clusters(prefix: Prefix, site: Site) -> tuple[Reason, ...]:
+    """The reasons against a prefix of `serve`: a cluster's packets are for dispatchers, not for the device of DNS."""
+    names = (cluster.name for cluster in site.clusters.values() if cluster.prefix.overlaps(prefix))
+    return tuple(Reason(Code.ROLE, f"announce.prefixes: {prefix} has addresses of cluster {name}") for name in names)
 
 
 async def _pause(stopping: asyncio.Event) -> None:

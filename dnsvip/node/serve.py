@@ -26,7 +26,7 @@ from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
-from dnsvip.node.announcing import DNS_DEVICE, Announcer, own_device
+from dnsvip.node.announcing import DNS_DEVICE, Announcer, own_device, taken_by_clusters
 from dnsvip.node.api_listener import api_listening
 from dnsvip.node.descriptors import divide
 from dnsvip.node.dns_service import answering
@@ -92,7 +92,7 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
                 work.append(retry_first_token(follower, token_file))
         if node.announce and node.announce.prefixes:
             await stack.enter_async_context(own_device(DNS_DEVICE))
-            work.append(_announcer(live, node.announce, observed).run(stopping.asked))
+            work.append(_announcer(live, follower, node.announce, observed).run(stopping.asked))
         log.info("ready", **endpoints, generation=follower.snapshot.generation, node=follower.name)
         status = f"answering on {', '.join(endpoints['dns'])}"
         reload_on_hangup(live, notifier, status)
@@ -113,10 +113,14 @@ async def _workers(live: LiveConfig, node_file: Path) -> AsyncIterator[Workers]:
         await workers.stop()
 
 
-def _announcer(live: LiveConfig, settings: AnnounceSettings, observed: Observed) -> Announcer:
+def _announcer(
+    live: LiveConfig, follower: SnapshotFollower, settings: AnnounceSettings, observed: Observed
+) -> Announcer:
+    """Announces prefixes with anycast addresses of this host."""
+
     def against() -> dict[Prefix, list[Reason]]:
         reasons = observed.reasons(Asked(DNS))
-        return dict.fromkeys(settings.prefixes, reasons)
+        return {prefix: [*reasons, *taken_by_clusters(prefix, follower.snapshot.site)] for prefix in settings.prefixes}
 
     return Announcer(AnnouncedRoutes(DNS_DEVICE), against, lambda: live.node.grace, settings.hold_seconds)
 

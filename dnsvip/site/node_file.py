@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -146,6 +146,16 @@ class MetricsSettings:
     ] = 3600.0
 
 
+SHORTEST = {4: 8, 6: 16}
+"""Lengths of prefixes that may be announced: a route to half of the Internet would take this host's own packets."""
+
+
+def _checked_prefix(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    if network.prefixlen < SHORTEST[network.version]:
+        raise ValueError(f"must be a prefix of /{SHORTEST[network.version]} or longer")
+    return network
+
+
 GRACE_SECONDS = 5.0
 """How long a node that announces routes works on after it has withdrawn them: routers take a second or two."""
 
@@ -162,7 +172,7 @@ class AnnounceSettings:
         About("Clusters", "Clusters whose prefixes `dispatch` announces; by default all of the site."),
     ] = None
     prefixes: Annotated[
-        tuple[Network, ...],
+        tuple[Annotated[Network, AfterValidator(_checked_prefix)], ...],
         Field(max_length=64),
         About("Prefixes", "Prefixes with anycast addresses of this host, which `serve` announces while it answers."),
     ] = ()

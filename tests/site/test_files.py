@@ -192,6 +192,7 @@ def test_protection_of_dns(tmp_path: Path) -> None:
         ('database = "sqlite:///x"\n[dns]\nproxy_from = ["everywhere"]', "dns.proxy_from.0"),
         ('database = "sqlite:///x"\n[dispatch]\nmode = "dpdk"', "dispatch.mode: input should be 'user' or 'xdp'"),
         ('database = "sqlite:///x"\n[dispatch]\nencap_source = "100::/48"', "dispatch.encap_source: must be an IPv6"),
+        ('database = "sqlite:///x"\n[announce]\nprefixes = ["::/0"]', "announce.prefixes.0: must be a prefix of /16"),
         ('database = "sqlite:///x"\nkeyfile = "x"', "keyfile: unknown key"),
     ],
 )
