@@ -93,3 +93,23 @@ def test_the_only_dispatcher_is_killed(visit: Open, at_work: Site, keep: Callabl
         at_work.start_dispatcher()
     whole_again(page)
     assert len(at_work.node.curl("GET", "nodes?role=dispatch")[1]["items"]) == 1
+
+
+def test_a_node_is_drained_and_undrained(visit: Open, at_work: Site) -> None:
+    """The page of nodes drains one after a question, says so on every page, and undrains it."""
+    page = visit("nodes")
+    button = page.get_by_role("button", name=re.compile("^Drain ")).first
+    button.wait_for()
+    label = button.get_attribute("aria-label")
+    assert label
+    name = label.removeprefix("Drain ")
+    button.click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(page.locator(".tag", has_text="drained").first).to_be_visible(timeout=WAIT_MS)
+    try:
+        expect(page.locator("#away")).to_contain_text(f"Node {name} is drained", timeout=WAIT_MS)
+        assert "drained" in at_work.node.noun("nodes", "list").stdout
+        assert flaws(page) == []
+    finally:
+        page.get_by_role("button", name=f"Undrain {name}").first.click()
+    expect(page.get_by_role("button", name=f"Drain {name}").first).to_be_visible(timeout=WAIT_MS)
