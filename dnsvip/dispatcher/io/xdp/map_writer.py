@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import hmac
+import secrets
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -109,7 +110,9 @@ class MapWriter:
         first_table = max((value_key.unpack(key)["table"] for key in known), default=0) + 1
         self.ids = IdAllocator(self._names(), first_table)
         before = config.unpack(maps["config"].get(FIRST) or bytes(config.size))
-        self.settings(generation=before["generation"] + 1, use_share=share_of(maps["uses"].max_entries))
+        # Of a new map: unlike that of any entry of a decode cache that was taken over without it.
+        first = before["generation"] or secrets.randbelow(MOST_GENERATIONS)
+        self.settings(generation=first % MOST_GENERATIONS + 1, use_share=share_of(maps["uses"].max_entries))
 
     # Snapshots and settings
 
