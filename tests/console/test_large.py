@@ -21,6 +21,7 @@ from tests.node.serving import DNSVIP, NODE, Node, free_port, node, within
 
 CLIENTS = long_or(30_000, long=1_000_000)
 SECOND = 1.0
+pytestmark = pytest.mark.timeout(long_or(120, long=900))
 GONE_SECONDS = 5 + 5
 """The lease of a node, and what the console may take to say so."""
 
@@ -55,7 +56,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         serving.write_node(NODE.replace("[[dns.listen]]", 'node = "first"\n[[dns.listen]]', 1))
         serving.apply()
         fill(serving.folder / "dnsvip.db", CLIENTS)
-        serving.start("--token-file", "token")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tests.node.serving.READY_SECONDS", long_or(60, long=600))
+            serving.start("--token-file", "token")
         yield serving
 
 

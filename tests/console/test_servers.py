@@ -111,6 +111,8 @@ def test_a_poll_draws_nothing_anew(visit: Open, at_work: Site, racks: list[str])
     expect(page.locator("#pool-rack-7 tbody tr")).to_have_count(EACH)
     if at_work.dispatcher:
         expect(page.locator("[data-rate=packets]", has_text=re.compile(r"\d")).first).to_be_visible()
+        expect(page.locator("#pool-fast [data-rate=bytes]")).to_contain_text("bit/s")
+        expect(page.locator("#pool-fast [data-rate=flows]")).to_have_text(re.compile(r"\d"))
     page.evaluate("""() => {
         window.seen = [];
         const isElement = node => node.nodeType === 1;
@@ -143,4 +145,6 @@ def test_a_token_that_only_looks(visit: Open, at_work: Site, racks: list[str]) -
     expect(page.get_by_role("checkbox")).to_have_count(0)
     expect(page.get_by_role("button", name=re.compile("^(Drain|Bring up|Edit|New|Select)"))).to_have_count(0)
     expect(page.locator(".chip[data-key=failing]")).to_have_count(0)
+    expect(page.locator(".chip[data-key='in service']")).to_have_count(0)
+    expect(page.locator(".chip[data-key='up, health unknown']")).to_be_visible()
     expect(page.locator("#pool-slow [data-health]").first).to_have_text("hidden")

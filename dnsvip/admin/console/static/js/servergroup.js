@@ -60,6 +60,7 @@ function list({ pool, rows, name }, kit) {
   const { wanted, want } = kit;
   const columns = columnsOf(kit.seen, {
     writable: (each) => may("write", "pool", each),
+    any: rows.some((row) => may("write", "pool", row.pool.name)),
     pools: pool === null,
     chosen: kit.chosen,
     choose: kit.paint,
@@ -88,7 +89,7 @@ function list({ pool, rows, name }, kit) {
  * @param {Kit} kit
  */
 function about({ name, pool, rows }, { document }) {
-  const sums = h("span.soft.push", { dataset: { sums: name } });
+  const sums = h("span.soft.push", { dataset: { sums: name }, title: "From the dispatcher of this machine" });
   if (!pool) return [h("span.soft", count(rows.length, "server")), sums];
   const fields = Object.fromEntries(fieldsOf(document, named(document, "Pool")));
   const check = pool["check"] && summary(document, resolved(document, fields["check"] ?? {}), pool["check"]);

@@ -16,6 +16,7 @@ export const CONDITIONS = [
   ["down", "bad"],
   ["maintenance", "warn"],
   ["draining", "warn"],
+  ["up, health unknown", ""],
   ["in service", "good"],
 ];
 
@@ -28,9 +29,10 @@ const SET = { drain: "draining", maint: "maintenance", down: "down" };
  * The condition of a server: as it was set, and failing where it is up and a dispatcher's check of it fails.
  * @param {Server} server
  * @param {import("./health.js").Health | undefined} health
+ * @param {boolean} known  whether a dispatcher reports, and the session may see that
  */
-export function conditionOf(server, health) {
-  return SET[server.state] ?? (health && !health.passing ? "failing" : "in service");
+export function conditionOf(server, health, known) {
+  return SET[server.state] ?? (!known ? "up, health unknown" : health && !health.passing ? "failing" : "in service");
 }
 
 /**

@@ -1,5 +1,5 @@
 // @ts-check
-// What each server gets now: rates from two readings of what the dispatchers count.
+// What each server gets now from this machine's dispatcher: rates from two readings of what that counts.
 
 /** @typedef {{ packets: number, bytes: number | null, flows: number | null }} Counted  since the dispatcher's start */
 /** @typedef {{ packets: number | null, bytes: number | null, flows: number | null }} Rates  per second; null: unknown */
@@ -37,7 +37,7 @@ export function serverNumbers() {
 function countedIn(now) {
   const servers = now.dispatcher?.error ? [] : (now.dispatcher?.servers ?? []);
   return new Map(
-    servers.map((/** @type {any} */ { pool, name, packets, bytes, flows }) => [
+    servers.map((/** @type {any} */ { pool, name, packets, bytes, new_flows: flows }) => [
       `${pool}/${name}`,
       { packets: packets ?? 0, bytes: bytes ?? null, flows: flows ?? null },
     ]),

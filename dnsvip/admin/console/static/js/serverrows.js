@@ -40,18 +40,19 @@ const RATES = [
 
 /**
  * @param {Seen} seen
- * @param {{ writable: (pool: string) => boolean, pools: boolean, chosen: Set<string>, choose: () => void, again: () => Promise<void> }} how
- *   `pools`: with a column for the pool
+ * @param {{ writable: (pool: string) => boolean, any: boolean, pools: boolean, chosen: Set<string>, choose: () => void, again: () => Promise<void> }} how
+ *   `any`: some of the rows are writable; `pools`: with a column for the pool
  * @returns {import("./table.js").Column<Row>[]}
  */
-export function columnsOf(seen, { writable, pools, chosen, choose, again }) {
+export function columnsOf(seen, { writable, any, pools, chosen, choose, again }) {
   const may = (/** @type {Row} */ row) => writable(row.pool.name);
+  const select = {
+    title: "Select",
+    quiet: true,
+    cell: (/** @type {Row} */ row) => may(row) && chooser(row, chosen, choose),
+  };
   return [
-    {
-      title: "Select",
-      quiet: true,
-      cell: (row) => may(row) && chooser(row, chosen, choose),
-    },
+    ...(any ? [select] : []),
     { title: "Server", sort: "name", cell: (row) => h("strong", row.server.name) },
     ...(pools ? [{ title: "Pool", cell: (/** @type {Row} */ row) => row.pool.name }] : []),
     { title: "Address", extra: true, cell: (row) => h("span.mono", row.server.address) },
@@ -79,7 +80,9 @@ export function columnsOf(seen, { writable, pools, chosen, choose, again }) {
       cell: (/** @type {Row} */ { key }) =>
         h("span", { dataset: { rate: sort, of: key } }, rateNow(seen.numbers.of(key)[sort], shown)),
     })),
-    { title: "", cell: (row) => may(row) && h("div.row.nowrap", actions(row, again)) },
+    ...(any
+      ? [{ title: "", cell: (/** @type {Row} */ row) => may(row) && h("div.row.nowrap", actions(row, again)) }]
+      : []),
   ];
 }
 

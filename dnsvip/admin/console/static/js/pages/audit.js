@@ -104,7 +104,13 @@ async function filterBar(wanted, search) {
     timer = setTimeout(search, control instanceof HTMLSelectElement ? 0 : WAIT_MS);
   };
   const text = (/** @type {string} */ key, /** @type {string} */ says, more = {}) =>
-    form.text(wanted[key], { type: "search", placeholder: says, "aria-label": says, oninput: set(key), ...more });
+    form.text(wanted[key], {
+      type: "search",
+      placeholder: says.split(/[ ,]/)[0],
+      "aria-label": says,
+      oninput: set(key),
+      ...more,
+    });
   const moment = (/** @type {string} */ key, /** @type {string} */ says) =>
     h("label.moment", h("span.faint", says), form.text(wanted[key], { type: "datetime-local", oninput: set(key) }));
   const span = h("div.span", moment("from", "From"), moment("until", "Until"));

@@ -2,6 +2,7 @@
 // Servers and pools: hundreds of servers filtered, in groups, drained one by one or many at once.
 import { all } from "../api.js";
 import { draw, fill, h } from "../dom.js";
+import { dispatchers } from "../fleet.js";
 import { healthOf } from "../health.js";
 import { editInDialog } from "../kindpage.js";
 import { listen, live } from "../live.js";
@@ -61,6 +62,7 @@ class Servers {
     this.seen = { now: live().now, health: new Map(), numbers: serverNumbers() };
     /** @type {import("../serverlist.js").Group[]} */
     this.groups = [];
+    this.known = false;
     this.drawn = "";
     this.generation = live().now?.generation;
     this.bar = h("div");
@@ -91,13 +93,14 @@ class Servers {
   }
 
   /** @param {Row} row */
-  condition = (row) => conditionOf(row.server, this.seen.health.get(row.key));
+  condition = (row) => conditionOf(row.server, this.seen.health.get(row.key), this.known);
 
   /** @param {any} now */
   look(now) {
     if (!now) return;
     this.seen.now = now;
     this.seen.health = now.sees_status ? healthOf(now) : new Map();
+    this.known = Boolean(now.sees_status && (dispatchers(now).length || now.dispatcher));
     if (now.sees_status) this.seen.numbers.read(now);
   }
 
