@@ -116,6 +116,25 @@ async def test_among_very_many(api: Api, monkeypatch: pytest.MonkeyPatch) -> Non
     assert answer["incomplete"] == ["client", "record"]
 
 
+async def test_very_many_zones_and_servers(api: Api) -> None:
+    """Zones that are small, and servers, have others take turns, too."""
+    snapshot = api.snapshots[-1]
+    zone, pool = snapshot.site.zones["example.test"], snapshot.site.pools["slow"]
+    text = "@ 60 SOA ns1 h 1 2 3 4 5\n@ 60 NS ns1\nns1 60 A 192.0.2.1\n"
+    zones = {f"z{number}.test": replace(zone, name=f"z{number}.test", text=text) for number in range(1000)}
+    server = pool.servers[0]
+    servers = tuple(replace(server, name=f"s{number}") for number in range(20_000))
+    site = replace(snapshot.site, zones=zones, pools={"slow": replace(pool, servers=servers)})
+    api.snapshots.append(replace(snapshot, site=site))
+    await found(api, "z")  # zones are compiled once
+    holds, answer = await watched(api.ok("GET", "search", params={"q": "ns1"}))
+    assert [item["kind"] for item in answer["items"]].count("record") == 10
+    assert sorted(holds)[-3] < LONGEST_HOLD
+    holds, answer = await watched(api.ok("GET", "search", params={"q": "nothing-of-it"}))
+    assert answer == {"items": [], "more": [], "incomplete": []}
+    assert sorted(holds)[-3] < LONGEST_HOLD
+
+
 async def watched(work: Any) -> tuple[list[float], Any]:
     """How long this thread worked at a time while something was done, and what that gave."""
     task, holds, last = asyncio.ensure_future(work), list[float](), time.thread_time()

@@ -36,7 +36,7 @@ from dnsvip.admin.http.problems import Handler, Refusal
 from dnsvip.admin.http.source import source_of
 from dnsvip.admin.http.standby import STANDBY
 from dnsvip.admin.node import NODE
-from dnsvip.errors import StoreError
+from dnsvip.errors import DatabaseBusy, DiskFull, StoreError, UnreadableError
 from dnsvip.site.rights import NARROWED
 from dnsvip.store.access.console_sessions import Holder
 from dnsvip.store.access.tokens import hash_of
@@ -54,6 +54,9 @@ MOST_BYTES = 1 << 14
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 OWN_SITE = ("same-origin", "none")
+
+BUSY = DatabaseBusy, DiskFull, UnreadableError
+"""What a database that is at hand says, too."""
 
 SESSION = web.RequestKey("session", Session)
 """The session that a request came with."""
@@ -183,8 +186,8 @@ async def _session_of(request: web.Request) -> Session | None:
             continue
         try:
             found = await sessions.find(node.store(), cookie, secure=secure, now=node.now())
-        except StoreError:
-            if remembered is None:
+        except StoreError as error:
+            if remembered is None or isinstance(error, BUSY):
                 raise
             return remembered
         if found is not None:

@@ -18,11 +18,11 @@ BATCH = 250
 T = TypeVar("T")
 
 
-async def in_slices(items: Iterable[T]) -> AsyncIterator[list[T]]:
+async def in_slices(items: Iterable[T], batch_size: int = BATCH) -> AsyncIterator[list[T]]:
     """All items in batches, between which others have their turn. `items` must not change meanwhile, as those of a
     snapshot do not."""
     left, end = iter(items), time.perf_counter() + SLICE_SECONDS
-    while batch := list(islice(left, BATCH)):
+    while batch := list(islice(left, batch_size)):
         yield batch
         if time.perf_counter() >= end:
             await asyncio.sleep(0)

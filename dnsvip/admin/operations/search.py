@@ -12,7 +12,7 @@ import asyncio
 import heapq
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fnmatch import translate
@@ -48,6 +48,9 @@ SECONDS = 2.0
 """How long a search may take; what is left then is named in `incomplete`."""
 
 LONGEST = 254
+FEW = 10
+"""Zones between two looks at the clock: most have some hundred records."""
+
 TURN = web.AppKey("turn of searches", asyncio.Lock)
 """A node has one search at a time."""
 
@@ -171,7 +174,7 @@ async def _of_kind(one: Search, kind: str) -> None:
             break
     one.take(kind, (Match(kind, name, None, meant.get(name) or _detail(kind, things.get(name))) for _, name in best))
     if kind == "pool":
-        one.take("server", _servers(one))
+        one.take("server", await _servers(one))
 
 
 def _better(best: list[Ranked], names: Iterable[str], one: Search) -> list[Ranked]:
@@ -236,21 +239,21 @@ def _detail(kind: str, thing: Any) -> str | None:
     return None
 
 
-def _servers(one: Search) -> Iterator[Match]:
+async def _servers(one: Search) -> list[Match]:
     """Servers by name and address, those that are meant exactly first."""
-    hits = [
-        (
-            0 if server.address == one.address or server.name.lower() == one.needle else 1,
-            pool.name,
-            server.name,
-            server,
-        )
-        for pool in one.site.pools.values()
-        for server in pool.servers
-        if one.needle in server.name.lower() or one.needle in str(server.address) or server.address == one.address
-    ]
-    for _, pool_name, name, server in heapq.nsmallest(one.asked.limit + 1, hits, key=lambda hit: hit[:3]):
-        yield Match("server", name, pool_name, f"{server.address}, {server.state.value}")
+    best: list[tuple[int, str, str, str]] = []
+    pairs = ((pool.name, server) for pool in one.site.pools.values() for server in pool.servers)
+    async for batch in in_slices(pairs):
+        hits = [
+            (int(not is_meant), pool, server.name, f"{server.address}, {server.state.value}")
+            for pool, server in batch
+            if (is_meant := server.address == one.address or server.name.lower() == one.needle)
+            or one.needle in server.name.lower()
+            or one.needle in str(server.address)
+        ]
+        if hits:
+            best = heapq.nsmallest(one.asked.limit + 1, [*best, *hits])
+    return [Match("server", name, pool, detail) for _, pool, name, detail in best]
 
 
 async def _of_zones(one: Search, served: Mapping[Labels, CompiledZone | None]) -> None:
@@ -266,14 +269,15 @@ async def _of_zones(one: Search, served: Mapping[Labels, CompiledZone | None]) -
 
 
 async def _records(one: Search, served: Mapping[Labels, CompiledZone | None]) -> AsyncIterator[Record]:
-    for name in sorted(one.site.zones):
+    async for batch in in_slices(one.site.zones, FEW):
+        for name in batch:
+            zone = served.get(labels_or_split(name)) if one.rights.allow(Action.READ, "zone", name) else None
+            if zone is not None:
+                async for record in records_with(name, zone, one.needle, one.is_over):
+                    yield record
         if one.is_over():
             one.found.incomplete.append("record")
             return
-        zone = served.get(labels_or_split(name)) if one.rights.allow(Action.READ, "zone", name) else None
-        if zone is not None:
-            async for record in records_with(name, zone, one.needle, one.is_over):
-                yield record
 
 
 def _holds(cluster: Any, address: Address | None) -> bool:

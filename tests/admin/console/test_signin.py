@@ -14,7 +14,7 @@ from dnsvip.admin.app import make_app
 from dnsvip.admin.console.signin import COOKIE, SECURE_COOKIE, _cookies
 from dnsvip.admin.http.auth import ATTEMPTS_KEY
 from dnsvip.admin.node import Node
-from dnsvip.errors import StoreError
+from dnsvip.errors import DatabaseBusy, StoreError
 from tests.admin.conftest import Api
 
 NARROW = [{"actions": ["read"], "kinds": ["client"], "clients": ["acme"]}]
@@ -151,7 +151,7 @@ async def test_signing_out(api: Api) -> None:
     headers = {"X-CSRF-Token": csrf, "Origin": origin(api)}
     assert (await api.client.delete("/console/session", headers=headers)).status == 204
     assert (await api.client.get("/api/v1/tiers", headers={"Cookie": f"{COOKIE}={value}"})).status == 401
-    assert await (await api.client.get("/console/session/here")).json() == {"signed_in": False}
+    assert await (await api.client.get("/console/session/here")).json() == {"signed_in": False, "users": None}
 
 
 async def test_live_goes_on_without_the_database(api: Api) -> None:
@@ -189,6 +189,14 @@ async def test_objects_without_the_database(api: Api) -> None:
     api.client.session.cookie_jar.clear()
     strange = {"Cookie": f"{COOKIE}={'x' * 43}"}
     assert (await api.client.get("/api/v1/clients", headers=strange)).status == 503
+
+
+async def test_a_busy_database_is_no_database_away(api: Api) -> None:
+    """Who has to wait for it is told so, and shown nothing old."""
+    await sign_in(api)
+    api.down.append(DatabaseBusy("the database is busy with requests of others"))
+    answer = await api.client.get("/api/v1/clients")
+    assert (answer.status, (await answer.json())["type"].rpartition(":")[2]) == (503, "busy")
 
 
 LISTS = [
