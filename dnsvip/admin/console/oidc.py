@@ -37,7 +37,8 @@ SECRET_BYTES = 32
 MOST_COOKIE, MOST_PARAMETER = 1000, 4096
 """Characters of the cookie, and of a parameter that the browser brings back."""
 
-PLACE = re.compile(r"[A-Za-z0-9_./?=&%:~+-]{0,300}")
+LONGEST_PLACE = 300
+PLACE = re.compile(r"[A-Za-z0-9_./?=&%:~+-]*")
 """A page of the console, what stands behind #/ in its address."""
 
 FAILURES = web.AppKey("failed sign-ins", Attempts)
@@ -60,7 +61,7 @@ class Flow:
     def begun(cls, place: str) -> Flow:
         """A new one."""
         state, nonce, verifier = (secrets.token_urlsafe(SECRET_BYTES) for _ in range(3))
-        return cls(state, nonce, verifier, place if PLACE.fullmatch(place) else "")
+        return cls(state, nonce, verifier, place[:LONGEST_PLACE])
 
     @property
     def challenge(self) -> str:

@@ -85,7 +85,7 @@ class Hostile:
         self.asked.append(request.path)
         if request.path in self.answers:
             return await self.answers[request.path](request)  # type: ignore[no-any-return]
-        match request.path:
+        match request.path.removeprefix("/elsewhere"):
             case "/.well-known/openid-configuration":
                 names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
                 usual = {name: f"{self.issuer}/{path}" for name, path in names.items()}
@@ -419,8 +419,9 @@ async def slow(_: web.Request) -> web.Response:
     return web.json_response({})
 
 
-async def elsewhere(_: web.Request) -> web.Response:
-    raise web.HTTPFound("http://127.0.0.1:1/")
+async def elsewhere(request: web.Request) -> web.Response:
+    """To a place that would answer as it should."""
+    raise web.HTTPTemporaryRedirect(f"/elsewhere{request.path}")
 
 
 async def nonsense(_: web.Request) -> web.Response:
@@ -504,8 +505,12 @@ async def test_the_end_of_a_session(at: World) -> None:
     await at.sign_in()
     assert at.browser.app is not None
     provider = at.browser.app[users.PROVIDER]
-    provider.settings = replace(at.settings, roles={"other": ROLES["viewer"]})
-    assert (await at.browser.get("/api/v1/tiers")).status == 401
+    for changed in (replace(at.settings, roles={"other": ROLES["viewer"]}), replace(at.settings, issuer="https://x")):
+        provider.settings = at.settings
+        await at.sign_in()
+        assert (await at.browser.get("/api/v1/tiers")).status == 200
+        provider.settings = changed
+        assert (await at.browser.get("/api/v1/tiers")).status == 401
 
 
 async def test_signing_out_there(at: World) -> None:
