@@ -85,7 +85,7 @@ class Engine:
 @contextmanager
 def engine() -> Iterator[Engine]:
     """An engine without images, whose containers end and whose files go with it."""
-    folder = Path(tempfile.mkdtemp(prefix="dnsvip-podman-", dir=_where()))
+    folder = Path(tempfile.mkdtemp(prefix="dnsvip-podman-", dir=where()))
     folder.chmod(0o755)
     for name in ("home", "storage", "run"):
         (folder / name).mkdir(mode=0o700)
@@ -112,7 +112,7 @@ def engine() -> Iterator[Engine]:
         _remove(folder)
 
 
-def _where() -> str:
+def where() -> str:
     """Memory, where there is enough, and its files can be layers of a user (attributes, since Linux 6.6)."""
     version = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
     fits = Path(MEMORY).is_dir() and shutil.disk_usage(MEMORY).free > ROOM

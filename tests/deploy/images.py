@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.deploy.engine import Engine
+from tests.deploy.engine import Engine, where
 from tests.postgres import newest_bin
 
 ROOT = Path(__file__).parents[2]
@@ -54,11 +54,11 @@ def _base() -> Path:
         for old in CACHE.glob("base-*.tar"):
             old.unlink()
         draft = archive.with_suffix(f".{os.getpid()}")
-        left_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
+        options = ["force-unsafe-io", *(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale"))]
         no_sources = '--customize-hook=rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*'
         _run(
             "mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", f"--include={','.join(packages())}",
-            *left_out, no_sources, release, draft,
+            *(f"--dpkgopt={option}" for option in options), no_sources, release, draft,
         )  # fmt: skip
         draft.rename(archive)
     archive.chmod(0o644)
@@ -97,7 +97,12 @@ def _services(folder: Path) -> Path:
 
 def _run(*argv: str | Path, **variables: str) -> str:
     done = subprocess.run(
-        argv, env={**os.environ, **variables}, capture_output=True, text=True, timeout=400, check=False
+        argv,
+        env={**os.environ, "TMPDIR": where(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
     assert done.returncode == 0, f"{argv}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
