@@ -141,9 +141,9 @@ def main() -> None:
     script = Script(**json.loads(sys.stdin.readline()))
     chosen, followers = selectors.DefaultSelector(), []
     for each in range(number):
-        pair = [Connection(place, database, user) for _ in range(2)]
-        followers.append(Follower(f"n{each}", *pair, script))
-        for connection in pair:
+        listening, working = (Connection(place, database, user) for _ in range(2))
+        followers.append(Follower(f"n{each}", listening, working, script))
+        for connection in (listening, working):
             chosen.register(connection.socket, selectors.EVENT_READ, connection.receive)
     chosen.register(sys.stdin, selectors.EVENT_READ, None)
     due = [(time.monotonic() + random.random(), follower) for follower in followers]
