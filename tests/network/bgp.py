@@ -167,6 +167,13 @@ class Fabric(Field):
         for name, host in self.dispatchers.items():
             self.daemons[name] = Routing(host, self.folder / name / kind, kind, self.daemon_file(kind, name))
 
+    def close(self) -> None:
+        """End all dispatchers, without a grace, and all routing daemons."""
+        for process in self.processes.values():
+            process.kill()
+        for routing in (*self.daemons.values(), self.upstream):
+            routing.stop()
+
     def daemon_file(self, kind: str, name: str) -> str:
         """The file of deploy/bgp as a host of the other address has it."""
         number, text = int(name[1:]) + 1, (DEPLOY / f"{kind}.conf").read_text()

@@ -43,8 +43,7 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
         for name in made.dispatchers:
             made.dispatch(name)
         yield made
-        for process in made.processes.values():
-            process.kill()  # no grace for them
+        made.close()
 
 
 @pytest.fixture(scope="module", params=DAEMONS)
