@@ -31,17 +31,21 @@ class AnnouncedRoutes:
 
     def align(self, wanted: Mapping[Prefix, Standing]) -> None:
         """Let each prefix have the one route of its standing, or none; those not mentioned have none. A route in
-        another's place is added before the other goes. Raises PlatformError where the kernel refuses."""
+        another's place is added before the other goes. Raises PlatformError where the kernel refuses one, after all
+        others."""
         self._ip = ip = self._ip or IPRoute()
         self._prefixes |= wanted.keys()
         index = (ip.link_lookup(ifname=self._device) or [0])[0]
-        for prefix in sorted(self._prefixes, key=str):
-            standing = wanted.get(prefix, Standing.WITHDRAWN)
-            if standing is not Standing.WITHDRAWN:
-                _change(ip, "add", prefix, standing, index, errno.EEXIST)
-            for other in sorted(ANNOUNCED - {standing}):
-                _change(ip, "del", prefix, other, index, errno.ESRCH)
+        refused = []
+        standings = {prefix: wanted.get(prefix, Standing.WITHDRAWN) for prefix in self._prefixes}
+        for prefix, standing in sorted(standings.items(), key=lambda pair: (pair[1], str(pair[0]))):  # withdrawn first
+            try:
+                _align_one(ip, prefix, standing, index)
+            except PlatformError as error:
+                refused.append(error)
         self._prefixes = set(wanted)
+        if refused:
+            raise refused[0]
 
     def close(self) -> None:
         """Withdraw all."""
@@ -50,6 +54,13 @@ class AnnouncedRoutes:
         finally:
             if self._ip is not None:
                 self._ip.close()
+
+
+def _align_one(ip: IPRoute, prefix: Prefix, standing: Standing, index: int) -> None:
+    if standing is not Standing.WITHDRAWN:
+        _change(ip, "add", prefix, standing, index, errno.EEXIST)
+    for other in sorted(ANNOUNCED - {standing}):
+        _change(ip, "del", prefix, other, index, errno.ESRCH)
 
 
 def _change(ip: IPRoute, command: str, prefix: Prefix, metric: int, index: int, done: int) -> None:
