@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 from tests.admin.conftest import Api
@@ -61,6 +63,27 @@ async def test_who_sees_addresses(api: Api) -> None:
     assert (await api.ok("GET", "clients/acme/addresses", headers=tiers))["items"] == []
     clients = await scoped(api, "clients", kinds=["client"])
     assert (await api("GET", "clients/acme/addresses", headers=clients)).status == 403
+
+
+async def test_others_have_their_turn(api: Api) -> None:
+    """Many services hold up nobody: the event loop goes on between two of them."""
+    www = {key: value for key, value in (await api.ok("GET", "services/www.example.test")).items() if key != "name"}
+    for number in range(40):
+        await api.ok("PUT", f"services/w{number}.example.test", www)
+    api.snapshots.append(await api.store.snapshots.load())
+    await api.ok("GET", "clients/acme/addresses?limit=1")  # what has to be made of a new snapshot is made
+    turns = [time.perf_counter()]
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns.append(time.perf_counter())
+
+    watching = asyncio.create_task(watch())
+    answer = await api.ok("GET", "clients/acme/addresses?limit=100")
+    watching.cancel()
+    assert len(answer["items"]) > 40
+    assert max(after - before for before, after in pairwise(turns)) < (turns[-1] - turns[0]) / 3
 
 
 async def test_a_disabled_client(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
@@ -17,6 +18,7 @@ from dnsvip.admin.http.narrowing import Narrowed, narrowed
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import After, number
+from dnsvip.admin.http.work import small_turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
 from dnsvip.admin.operations.explain import FLOW_PORT, SERVICE_PORT, SOMEBODY
@@ -96,7 +98,11 @@ async def get(request: web.Request) -> web.Response:
     seen = narrowed(request[CALLER].rights, "explain")
     services = _services(tables, seen, query.after or "") if client.state is ClientState.ENABLED else []
     page, now = services[: query.limit], request.app[NODE].now()
-    items = [item for service in page for item in _addresses(engine, tables, client, service, now)]
+    items: list[ClientAddress] = []
+    async with small_turn(request):
+        for service in page:  # some milliseconds each: others have their turn between two
+            items += _addresses(engine, tables, client, service, now)
+            await asyncio.sleep(0)
     more = {"limit": query.limit, "after": page[-1].name} if len(services) > len(page) else None
     following = f"{request.path}?{urlencode(more)}" if more else None
     shown = [item for item in items if item.tier is None or seen.shows("tier", item.tier)]
