@@ -82,6 +82,8 @@ class Flow:
             flow = cls(**json.loads(base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4))))
             if not all(isinstance(text, str) and text for text in (flow.state, flow.nonce, flow.verifier)):
                 raise ValueError
+            if not f"{flow.state}{flow.nonce}{flow.verifier}".isascii():  # as `begun` makes them; others may not encode
+                raise ValueError
             return flow if PLACE.fullmatch(flow.place) else cls(flow.state, flow.nonce, flow.verifier, "")
         except (ValueError, TypeError, RecursionError):
             raise SignInError("expired", "this browser has begun no sign-in in the last ten minutes") from None

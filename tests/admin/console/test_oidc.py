@@ -368,7 +368,8 @@ async def test_the_sign_in_of_another_browser(at: World) -> None:
     cookies.clear()
     await at.refused("expired", await at.back(code="c0de", state=begun["state"]))
     cookies.update_cookies(kept)
-    for spoilt in ("", "x" * 2000, "bm9uZQ", base64.b64encode(b"[]").decode()):
+    surrogate = json.dumps({"state": "\ud800", "nonce": "n", "verifier": "v", "place": ""}).encode()
+    for spoilt in ("", "x" * 2000, "bm9uZQ", *(base64.b64encode(text).decode() for text in (b"[]", surrogate))):
         cookies.update_cookies(dict.fromkeys(kept, spoilt))
         await at.refused("expired", await at.back(code="c0de", state=begun["state"]))
 
