@@ -23,7 +23,7 @@ def typed(page: Page, text: str) -> None:
 PLACES = [
     ("acme", "client", "acme", "#/clients/acme"),
     ("198.51.100.7", "client", "acme", "#/clients/acme"),
-    ("fd00:10::21", "server", "slow-1", "#/servers?find=slow-1"),
+    ("fd00:10::21", "server", "slow-1", "#/servers?q=slow-1"),
     ("mail", "record", "mail.example.test", "#/zones/example.test?find=mail.example.test"),
     ("gold", "tier", "gold", "#/site"),
     ("acme-key", "tsig", "acme-key", "#/tsig/acme-key"),
@@ -41,6 +41,17 @@ def test_each_kind_leads_to_its_page(visit: Open, text: str, kind: str, name: st
     expect(page).to_have_url(re.compile(re.escape(place)))
     expect(page.locator(LIST)).to_be_hidden()
     expect(page.locator("#find")).to_have_value("")
+
+
+def test_a_server_is_shown_alone(visit: Open) -> None:
+    """A server that is found stands alone on the page of servers, which can show many."""
+    page = visit()
+    typed(page, "fd00:10::21")
+    page.locator(f"{OPTION}[data-place*='/servers']").click()
+    main = page.locator("main")
+    expect(main).to_contain_text("slow-1")
+    expect(main).not_to_contain_text("slow-2")
+    expect(main.get_by_label("Find servers")).to_have_value("slow-1")
 
 
 def test_by_keyboard_alone(visit: Open, keep: Callable[..., None]) -> None:
