@@ -17,6 +17,9 @@ NAMES = 256
 NODE_NAMES, NODES = 128, 32
 """Names that a ring of one node keeps, and nodes that have rings of their own."""
 
+GONE_SECONDS = 3600.0
+"""Silence after which a node's rings give way to those of a new one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -116,16 +119,26 @@ class History:
 
     def __init__(self) -> None:
         self._rings: dict[str, dict[str, Ring]] = {}
+        self._heard: dict[str, float] = {}
 
     def add(self, at: float, sums: Mapping[str, tuple[Mapping[str, float], frozenset[str]]]) -> None:
-        """Add the rates of all scopes at a moment; a scope that is known and not among them is silent."""
-        for scope in sums.keys() - self._rings.keys():
+        """Add the rates of all scopes at a moment; a scope that is known and not among them is silent. A node without
+        a place takes that of one that has been silent for GONE_SECONDS."""
+        for scope in sorted(sums.keys() - self._rings.keys()):
+            if scope and len(self._rings) > NODES:
+                self._forget(at)
             if not scope or len(self._rings) <= NODES:
                 self._rings[scope] = {key: Ring(span, NODE_NAMES if scope else NAMES) for key, span in SPANS.items()}
+        self._heard |= dict.fromkeys(sums.keys() & self._rings.keys(), at)
         for scope, rings in self._rings.items():
             rates, sources = sums.get(scope, ({}, frozenset()))
             for ring in rings.values():
                 ring.add(at, rates, sources)
+
+    def _forget(self, at: float) -> None:
+        longest = min(self._heard, key=self._heard.__getitem__)
+        if longest and at - self._heard[longest] >= GONE_SECONDS:
+            del self._rings[longest], self._heard[longest]
 
     def ring(self, scope: str, span: str) -> Ring:
         """The ring of a scope; an empty one where there is none."""

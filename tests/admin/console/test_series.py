@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dnsvip.admin.console.meters import PATIENCE, Meters, Sample, Silence, rates
-from dnsvip.admin.console.series import MOST_BYTES, NODES, SPANS, History, Ring, Span
+from dnsvip.admin.console.series import GONE_SECONDS, MOST_BYTES, NODES, SPANS, History, Ring, Span
 from dnsvip.admin.console.totals import totals_of
 
 DNS, BOTH = frozenset({"dns"}), frozenset({"dns", "dispatcher"})
@@ -120,3 +120,13 @@ def test_totals_of() -> None:
     """Counted tables become flat, also those with two labels; all else of a status is left out."""
     status = {"rcodes": {"NOERROR": 3}, "tiers": {"gold": {"NOERROR": 2}}, "mtu": 1500, "servers": [{"packets": 9}]}
     assert totals_of("dns", status) == {"dns.rcodes.NOERROR": 3, "dns.tiers.gold.NOERROR": 2}
+
+
+def test_a_new_node_takes_the_place_of_one_that_is_gone() -> None:
+    """Machines that come and go do not fill the places for good; a short silence costs none."""
+    history, ended = History(), {f"old-{number}": ({}, DNS) for number in range(NODES)}
+    history.add(NOW, {"": ({}, DNS), **ended})
+    for silent in (GONE_SECONDS / 2, GONE_SECONDS):
+        history.add(NOW + silent, {"": ({}, DNS), "old-1": ({}, DNS), "new": ({"dns.n": 1.0}, DNS)})
+        assert bool(history.ring("new", "10min").after(0)["times"]) == (silent == GONE_SECONDS)
+    assert history.ring("old-1", "10min").after(0)["times"]
