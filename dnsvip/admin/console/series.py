@@ -136,7 +136,7 @@ class History:
                 ring.add(at, rates, sources)
 
     def _forget(self, at: float) -> None:
-        longest = min(self._heard, key=self._heard.__getitem__)
+        longest = min(self._heard, key=self._heard.__getitem__, default="")
         if longest and at - self._heard[longest] >= GONE_SECONDS:
             del self._rings[longest], self._heard[longest]
 
