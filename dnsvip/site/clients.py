@@ -118,7 +118,7 @@ class Proof:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     bind: Annotated[Bind, About("Bound to", "What a proof is bound to.")] = Bind.ADDRESS
     single_use: Annotated[bool, About("Single use", "A proven address opens one flow only.")] = False
-    required: Annotated[bool, About("Required", "Accept only proven addresses of this client.")] = False
+    required: Annotated[bool, About("Requires proof", "Accept only proven addresses of this client.")] = False
 
 
 @dataclass(frozen=True, slots=True)

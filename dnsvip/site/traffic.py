@@ -41,7 +41,7 @@ class Tier:
     require_proof: Annotated[
         bool,
         About(
-            "Require proof",
+            "Requires proof",
             "Accept only addresses that their client has proven with its key.",
             listed=7,
             heading="PROOF",

@@ -6,11 +6,13 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from dnsvip.dns.zones.record_diff import record_diff
 from dnsvip.site import Zone
+from dnsvip.site.clients import Proof
 from tests.cli.terminal import on_terminal
 from tests.node.serving import DNSVIP, Node, node
 
@@ -277,3 +279,5 @@ def test_words_of_the_console() -> None:
         assert word not in source
     for word in ("How clients are identified", '"Reset"', "falls back to "):
         assert word in source
+    about = get_type_hints(Proof, include_extras=True)["required"].__metadata__[0]
+    assert about.label == "Requires proof"

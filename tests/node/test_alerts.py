@@ -12,7 +12,6 @@ from typing import Any, TypeAlias, TypeVar
 import pytest
 from prometheus_client.core import Metric
 
-from dnsvip.dns.io.latency import Latency
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.telemetry.metrics import dispatch, dns
@@ -251,22 +250,3 @@ def test_counters_of_faults(alert: str, families: Families, none: Counted, count
         (Scrape(first, NOW), Scrape(last, NOW + 10)) for first, last in ((before,) * 2, (before, after), (after,) * 2)
     ]
     fires(stages, alert, [False, True, False])
-
-
-def test_answers_that_are_late(watched: Watched) -> None:
-    """The histogram of a node, fed here in place of a flood: while answers are late, and after."""
-
-    def stage(seconds: float, number: int) -> Stage:
-        scrapes = []
-        for _ in range(2):
-            for _ in range(number):
-                latency.observe(seconds)
-            scrapes.append(render(dns.families({"latency": dict(latency.counters())}))[0].decode())
-        return Scrape(scrapes[0], NOW), Scrape(scrapes[1], NOW + 10)
-
-    latency = Latency()
-    for _ in range(70):
-        watched.node.dig("MX", "example.test")
-    assert watched.value("dnsvip_dns_latency_seconds_count") >= 1
-    stages = [stage(0.0004, 50), stage(0.3, 50), stage(0.0004, 500)]
-    fires(stages, "DnsvipDnsSlow", [False, True, False])
