@@ -166,6 +166,9 @@ def test_many_clients(browser: Any, tmp_path_factory: pytest.TempPathFactory, ke
         figure = page.locator("[data-key=Clients] .figure-value")
         expect(figure).to_have_text(f"{MANY + 2:,}", timeout=3 * WAIT_MS)
         expect(page.locator(".alarm.bad")).to_contain_text("systemctl start dnsvip-dispatch")
+        expect(page.locator("#away")).to_be_hidden()  # the alarm says it already
         told(lambda: made.curl("DELETE", "clients/many-7"), figure, f"{MANY + 1:,}")
         keep(page, "overview-many")
+        page.evaluate("location.hash = '#/clients'")
+        expect(page.locator("#away.bad")).to_be_visible()
         context.close()

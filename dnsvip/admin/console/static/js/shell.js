@@ -160,7 +160,8 @@ function showState({ now, problem }, away) {
   const critical = !problem && now?.troubles.some((/** @type {any} */ each) => each.severity === "critical");
   if (away.dataset.text !== text) {
     away.dataset.text = text;
-    away.className = text ? `away ${critical ? "bad" : ""}` : "";
+    const advised = !problem && troubles.length === now?.troubles.filter(toBeSaid).length; // an alarm says them, too
+    away.className = text ? `away ${critical ? "bad" : ""} ${advised ? "advised" : ""}` : "";
     fill(away, text ? [icon("warn"), h("span", text)] : null);
   }
   if (!now) return;
