@@ -37,7 +37,7 @@ int set_cipher(struct cipher_order *order)
 
 	if (!cipher || !schedule)
 		return -1;
-	schedule->present = 0;
+	__builtin_memset(schedule, 0, sizeof(*schedule)); /* a key that was removed is not left in a pinned map */
 	if (!order->remove && order->tables) {
 		expand_key(schedule, order->key);
 		schedule->present = 1;

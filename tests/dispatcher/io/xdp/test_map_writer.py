@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import PlatformError
 from dnsvip.site import Client, ClientState, ServerState, Site, Snapshot, TierAction
-from dnsvip.xdp.ciphers import has_hardware, is_software
+from dnsvip.xdp.ciphers import Ciphers, has_hardware, is_software
 from dnsvip.xdp.maps import RingBuffer
 from tests.dispatcher.build import (
     ACK,
@@ -118,6 +119,17 @@ def change(program: Kernel, site: Site) -> None:
 
 def with_client(name: str, **changes: object) -> Site:
     return replace(SITE, clients={**CLIENTS, name: replace(CLIENTS[name], **changes)})  # type: ignore[arg-type]
+
+
+def test_nothing_is_left_of_a_removed_key(program: Kernel) -> None:
+    """Tables hold a key in a map, where it ends with its epoch."""
+    schedules, order = program.maps["schedules"], TYPES.struct("cipher_order")
+    number = schedules.max_entries - 1
+    place = number.to_bytes(4, sys.byteorder)
+    program.programs["set_cipher"].call(order.pack_sparse(number=number, key=bytes(range(16)), tables=1))
+    assert any(schedules.get(place) or b"")
+    Ciphers(program.programs["set_cipher"], order).remove(number)
+    assert not any(schedules.get(place) or b"")
 
 
 def test_new_process_goes_on(program: Kernel) -> None:
