@@ -101,7 +101,7 @@ def test_somebody_else_was_quicker(visit: Open, at_work: Site) -> None:
 def test_a_client_from_first_to_last(visit: Open, at_work: Site) -> None:
     """Made, disabled and enabled again, given a new key, enrolled, revoked, removed: each as the API then says."""
     page = visit("clients/new?make=1")
-    page.get_by_label("Name").fill("browser-made")
+    page.locator("#page, dialog").get_by_label("Name").fill("browser-made")
     page.get_by_label("Id").fill("77000")
     page.get_by_label("Tier").select_option("gold")
     page.get_by_role("button", name="Add to match").click()

@@ -15,7 +15,7 @@ def test_a_pool_from_first_to_last(visit: Open, at_work: Site) -> None:
     page = visit("servers")
     look = lambda: at_work.node.curl("GET", "pools/spare")[1]  # noqa: E731
     page.get_by_role("button", name="New pool").click()
-    expect(page.get_by_label("Name")).to_be_focused()
+    expect(page.locator("#page, dialog").get_by_label("Name")).to_be_focused()
     page.keyboard.type("spare")
     page.get_by_label("Forwarding").select_option("encap")
     page.get_by_label("Stickiness").select_option("client")
@@ -31,7 +31,7 @@ def test_a_pool_from_first_to_last(visit: Open, at_work: Site) -> None:
     assert (made["check"]["tcp"], made["check"]["interval"], made["check"]["fall"]) == (8080, 2.5, 2)
 
     card.get_by_role("button", name="Add server").click()
-    page.get_by_label("Name").fill("spare-1")
+    page.locator("#page, dialog").get_by_label("Name").fill("spare-1")
     page.get_by_label("Address", exact=True).fill("fd00:10::31")
     page.get_by_role("button", name="Create").click()
     expect(card.locator("tbody")).to_contain_text("spare-1")
@@ -39,7 +39,7 @@ def test_a_pool_from_first_to_last(visit: Open, at_work: Site) -> None:
     before = look()
     page.get_by_role("button", name="Edit pool spare").click()
     expect(page.get_by_role("dialog")).to_contain_text("Pool spare")
-    expect(page.get_by_label("Name")).to_have_count(0)
+    expect(page.locator("#page, dialog").get_by_label("Name")).to_have_count(0)
     page.get_by_label("Health check").uncheck()
     expect(page.get_by_label("TCP port")).to_be_hidden()
     page.get_by_label("Fallback").select_option("")
@@ -68,7 +68,7 @@ def test_what_is_refused(visit: Open, at_work: Site) -> None:
     page.get_by_role("button", name="New pool").click()
     page.get_by_role("button", name="Create").click()
     expect(page.locator("dialog [data-path=name] > .error")).to_have_text("A name is required.")
-    page.get_by_label("Name").fill("refused")
+    page.locator("#page, dialog").get_by_label("Name").fill("refused")
     page.get_by_label("Health check").check()
     page.get_by_label("TCP port").fill("80")
     page.get_by_label("HTTP URL").fill("http://[{address}]:80/")
@@ -82,11 +82,11 @@ def test_what_is_refused(visit: Open, at_work: Site) -> None:
     expect(page.get_by_label("TCP port")).to_have_attribute("aria-invalid", "true")
     assert at_work.node.curl("GET", "pools/refused")[0] == 404
     page.get_by_label("TCP port").fill("80")
-    page.get_by_label("Name").fill("not a name")
+    page.locator("#page, dialog").get_by_label("Name").fill("not a name")
     page.get_by_role("button", name="Create").click()
     expect(page.locator("dialog [data-path=name] > .error")).not_to_be_empty()
     before = at_work.node.curl("GET", "pools/fast")[1]
-    page.get_by_label("Name").fill("fast")
+    page.locator("#page, dialog").get_by_label("Name").fill("fast")
     page.get_by_role("button", name="Create").click()
     expect(page.locator("dialog .form-error")).to_contain_text("exists already")
     assert at_work.node.curl("GET", "pools/fast")[1] == before

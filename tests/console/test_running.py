@@ -37,7 +37,7 @@ def test_a_server_added_and_removed(visit: Open, at_work: Site) -> None:
     """A server is added with its errors at the fields, and removed again."""
     page = visit("servers", log=False)
     page.locator("#pool-fast").get_by_role("button", name="Add server").click()
-    page.get_by_label("Name").fill("fast-9")
+    page.locator("dialog").get_by_label("Name").fill("fast-9")
     page.get_by_label("Address", exact=True).fill("nowhere")
     page.get_by_role("button", name="Create").click()
     expect(page.locator("dialog [data-path=address] > .error")).not_to_be_empty()
@@ -176,7 +176,7 @@ def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
     """A token is shown once, used, removed; the audit tells who did it, and finds it by kind and name."""
     page = visit("tokens")
     page.get_by_role("button", name="New token").click()
-    page.get_by_label("Name").fill("from-the-browser")
+    page.locator("dialog").get_by_label("Name").fill("from-the-browser")
     page.get_by_role("button", name="Create", exact=True).click()
     clear = page.locator("dialog .copy span").inner_text()
     assert at_work.node.curl("GET", "tiers", token=clear)[0] == 200

@@ -62,7 +62,7 @@ def test_a_key_from_first_to_last(visit: Open, at_work: Site) -> None:
     """Made with a secret that is shown once and signs, given another algorithm and another secret, removed."""
     page = visit("tsig")
     page.get_by_role("link", name="New TSIG key").click()
-    expect(page.get_by_label("Name")).to_be_focused()
+    expect(page.locator("#page, dialog").get_by_label("Name")).to_be_focused()
     page.keyboard.type("Browser-Key.")
     page.keyboard.press("Enter")
     first = shown(page)
@@ -111,7 +111,7 @@ def test_a_secret_of_ones_own(visit: Open, at_work: Site) -> None:
     page = visit("tsig/new?make=1", log=False)
     page.get_by_role("button", name="Create").click()
     expect(page.locator("[data-path=name] > .error")).to_have_text("A name is required.")
-    page.get_by_label("Name").fill("Own-Key")
+    page.locator("#page, dialog").get_by_label("Name").fill("Own-Key")
     page.get_by_label("Secret").fill("not base64!")
     page.get_by_role("button", name="Create").click()
     expect(page.locator("[data-path=secret] > .error")).to_contain_text("base64")
@@ -126,7 +126,7 @@ def test_a_secret_of_ones_own(visit: Open, at_work: Site) -> None:
     expect(page.get_by_label("Secret")).to_have_value("")
     assert page.content().count(secret) == 0
     page.goto(f"{at_work.url}#/tsig/new?make=1")
-    page.get_by_label("Name").fill("own-key")
+    page.locator("#page, dialog").get_by_label("Name").fill("own-key")
     page.get_by_role("button", name="Create").click()
     expect(page.locator(".form-error")).to_contain_text("exists already")
     expect(page.locator("dialog")).to_have_count(0)
