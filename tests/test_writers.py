@@ -171,6 +171,7 @@ OTHERS = {
     "dispatcher/io/user/uses_file.py": "a file that the safe writer has just written, mapped",
     "dns/io/geo.py": "a memfd",
     "dns/io/xdp/answers.py": "a folder, to lock it",
+    "xdp/chain.py": "a folder, to lock it",
     "doctor/probe_host.py": "the TUN device, opened and closed",
     "client/io/command.py": "the terminal, to read",
 }

@@ -297,7 +297,7 @@ def _absolute_dns(dns: DnsSettings, folder: Path) -> DnsSettings:
 
 
 def _xdp_problems(config: NodeConfig) -> Iterator[Problem]:
-    """What the program that answers in the kernel does not do, and with what it cannot share an interface."""
+    """What the program that answers in the kernel does not do, and how it shares an interface with the dispatcher."""
     if config.dns.xdp is None:
         return
     others = {
@@ -312,7 +312,10 @@ def _xdp_problems(config: NodeConfig) -> Iterator[Problem]:
             )
     dispatch = config.dispatch
     if dispatch and dispatch.mode == "xdp" and dispatch.interface == config.dns.xdp.interface:
-        yield Problem("dns.xdp.interface", "is that of [dispatch] too, and an interface takes one program: use another")
+        for name in ("pins", "generic"):
+            if getattr(dispatch, name) != getattr(config.dns.xdp, name):
+                what = f"differs from dispatch.{name}: on the interface of both it is the same"
+                yield Problem(f"dns.xdp.{name}", what)
 
 
 def _beside(folder: Path, samples: SampleSettings | None) -> SampleSettings | None:

@@ -1,28 +1,21 @@
-"""Attaching programs to interfaces, kept by pins, and taking them away again.
-
-FOLDER/link, FOLDER/program         the attachment, and the attached program (pinned.py)
-"""
+"""Attaching a program to an interface, and what is attached; chain.py puts two on one."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
-import structlog
 from pyroute2 import IPRoute
 
 from dnsvip.errors import PlatformError
 from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.objects import Program
-from dnsvip.xdp.pinned import LINK, PROGRAM_PIN, remove_folder
+from dnsvip.xdp.pinned import PROGRAM_PIN
 
 _ATTACHED = {"xdp": Mode.NATIVE, "xdpgeneric": Mode.GENERIC}
-
-log = structlog.get_logger()
 
 
 def attach(program: Program, interface: str, mode: Mode, instead: str) -> Link:
@@ -47,30 +40,6 @@ def keep(program: Program, folder: Path) -> None:
     """Pin the attached program: opening it by its id would need CAP_SYS_ADMIN."""
     (folder / PROGRAM_PIN).unlink(missing_ok=True)
     program.pin(folder / PROGRAM_PIN)
-
-
-def take_away(folder: Path) -> bool:
-    """Detach the program of a folder and remove its maps; false where there is none."""
-    if not folder.exists():
-        return False
-    if (folder / LINK).exists():
-        link = Link.pinned(folder / LINK)
-        with suppress(KernelRefused):  # the interface has gone
-            link.detach()
-        link.close()
-    return remove_folder(folder)
-
-
-def forget_dead(folder: Path, interface: str) -> None:
-    """Remove the pins of an interface that is gone, even if there is a new one of that name."""
-    if not (folder / LINK).exists():
-        return
-    link = Link.pinned(folder / LINK)
-    alive = link.interface == socket.if_nametoindex(interface)
-    link.close()
-    if not alive:
-        log.info("removing the program of an interface that is gone", interface=interface)
-        remove_folder(folder)
 
 
 def attached_mode(interface: str) -> Mode | None:

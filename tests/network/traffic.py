@@ -6,6 +6,7 @@
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
     pace SECONDS RATE ADDRESS           connections one after the other, RATE a second; prints times
+                                        (SIGTERM ends it before)
     opens SECONDS RATE ADDRESS...       first packets of RATE new flows a second of this host
     fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload at full speed
     flood forged|new|known COUNT ADDRESS  packets that servers drop (no checksum): first packets of flows from random
@@ -22,6 +23,7 @@ import ctypes
 import json
 import random
 import resource
+import signal
 import socket
 import struct
 import sys
@@ -234,9 +236,12 @@ def pace(seconds: float, rate: float, address: str) -> dict[str, object]:
     answer as the kernel measures it, so that a client which waits for its turn on a busy machine does not count; of a
     segment that was sent again, what the client saw."""
     times: list[float] = []
-    failed, again, begun = 0, 0, time.perf_counter()
+    failed, again, begun, over = 0, 0, time.perf_counter(), list[int]()
+    signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
     for number in range(int(seconds * rate)):
         time.sleep(max(begun + number / rate - time.perf_counter(), 0))
+        if over:
+            break
         start = time.perf_counter()
         try:
             with socket.create_connection((address, TCP), 10) as connection:

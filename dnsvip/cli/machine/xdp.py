@@ -16,6 +16,7 @@ from dnsvip.dispatcher.io.xdp import decap as tunnel
 from dnsvip.dispatcher.io.xdp import pinned_program
 from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.runner import XdpRunner
+from dnsvip.dns.io.xdp import answers
 from dnsvip.errors import ConfigError
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import DispatchSettings, NodeConfig
@@ -47,8 +48,15 @@ def attach(node_file: Path) -> None:
 
 @xdp.command()
 @NODE
-def detach(node_file: Path) -> None:
-    """Detach the program from the node's interface and forget its flows; stop a running dispatcher first."""
+@click.option("--dns", "of_dns", is_flag=True, help="The DNS program instead; stop a running `dnsvip serve` first.")
+def detach(node_file: Path, of_dns: bool) -> None:
+    """Detach the program from the node's interface and forget its flows; stop a running dispatcher first.
+
+    A DNS program (`[dns] xdp`) on the same interface stays.
+    """
+    if of_dns:
+        _detach_dns(node_file)
+        return
     _, settings = _settings(node_file)
     was_attached = pinned_program.detach(settings)
     neighbours = Neighbours()
@@ -57,6 +65,7 @@ def detach(node_file: Path) -> None:
     click.echo(
         f"detached from {settings.interface}" if was_attached else f"nothing was attached to {settings.interface}"
     )
+    _say_ahead(settings)
 
 
 @xdp.command()
@@ -70,6 +79,7 @@ def status(node_file: Path, as_json: bool) -> None:
         click.echo(json.dumps(program))
     elif program is None:
         click.echo(f"nothing is attached to {settings.interface}")
+        _say_ahead(settings)
     else:
         _show(program)
 
@@ -97,9 +107,26 @@ def decap(interface: str, addresses: tuple[str, ...], source: str, generic: bool
     click.echo(f"attached to {interface}")
 
 
+def _detach_dns(node_file: Path) -> None:
+    settings = load_node(node_file).dns.xdp
+    if settings is None:
+        raise ConfigError(f"{node_file}: dns.xdp: missing; there is no DNS program to detach")
+    was_attached = answers.detach(settings)
+    said = "the DNS program was detached from" if was_attached else "no DNS program was attached to"
+    click.echo(f"{said} {settings.interface}")
+
+
+def _say_ahead(settings: DispatchSettings) -> None:
+    """Name the DNS program where it is alone on the interface."""
+    if program := pinned_program.ahead(settings):
+        click.echo(f"program {program['name']} {program['tag']} ({program['id']}) of [dns] xdp is attached")
+
+
 def _show(attachment: dict[str, Any]) -> None:
     program, interface = attachment["program"], attachment["interface"]
     click.echo(f"{interface}: {attachment['attached']}, program {program['name']} {program['tag']} ({program['id']})")
+    if first := attachment["behind"]:
+        click.echo(f"behind program {first['name']} {first['tag']} ({first['id']}) of [dns] xdp")
     click.echo(f"pinned in {attachment['pins']}")
     table = Table("map", "entries", "used", "KiB")
     for bpf_map in attachment["maps"]:

@@ -613,7 +613,10 @@ int dns(struct xdp_md *ctx)
 	number = bpf_map_lookup_elem(&dns_reasons, &reason);
 	if (number)
 		++*number;
-	return reason == DNS_ANSWERED ? XDP_TX : XDP_PASS;
+	if (reason == DNS_ANSWERED)
+		return XDP_TX;
+	bpf_tail_call(ctx, &next, 0);
+	return XDP_PASS; /* there is no next */
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -51,6 +51,14 @@ struct {
 	__type(value, struct dns_config);
 } dns_config SEC(".maps");
 
+/* What gets the packets that the program passes: the dispatcher, where one is on the interface (xdp/chain.py). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} next SEC(".maps");
+
 /* An address that a listener answers on; an IPv4 address is in the last four bytes. */
 struct door_key {
 	__be64 address[2];

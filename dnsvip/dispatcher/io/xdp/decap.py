@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
-from dnsvip.dispatcher.io.xdp.pinned_program import put_in_place
+from dnsvip.dispatcher.io.xdp.pinned_program import INSTEAD
 from dnsvip.errors import PlatformError
 from dnsvip.xdp import pinned
-from dnsvip.xdp.attachment import take_away
+from dnsvip.xdp.chain import Place
 from dnsvip.xdp.link import Mode
 from dnsvip.xdp.objects import Object, object_file
 from dnsvip.xdp.platform import check_capabilities, check_pins
@@ -30,12 +30,12 @@ def attach(
 ) -> None:
     """Unwrap packets to `addresses` on an interface from outer sources in `source` (a /64), and no longer those to
     other addresses; raises PlatformError."""
-    folder = _place(interface, pins)
+    where = _place(interface, pins)
     check_capabilities(Path("/proc/self/status").read_text())
     check_pins(pins)
     object_file(OBJECT)
     with Object.open(OBJECT) as decap:
-        loaded = pinned.load(decap, folder)
+        loaded = pinned.load(decap, where.own)
         program = decap.program(PROGRAM)
     own = loaded.maps[OWN]
     wanted = {address.packed for address in addresses}
@@ -43,18 +43,20 @@ def attach(
         own.put(address, source.network_address.packed[:8])
     for address in set(own.keys()) - wanted:
         own.delete(address)
-    put_in_place(folder, program, interface, mode, loaded).close()
+    where.put(program, mode, INSTEAD, unchanged=loaded.unchanged).close()
+    loaded.tidy()
     loaded.close()
     program.close()
 
 
 def detach(interface: str, pins: Path) -> bool:
     """Detach the program; false where there is none."""
-    return take_away(_place(interface, pins))
+    return _place(interface, pins).take_away()
 
 
-def _place(interface: str, pins: Path) -> Path:
+def _place(interface: str, pins: Path) -> Place:
     if interface not in (name for _, name in socket.if_nameindex()):
         names = ", ".join(name for _, name in socket.if_nameindex())
         raise PlatformError(f"{interface!r} does not exist; there is: {names}")
-    return pins / f"decap-{os.stat('/proc/self/ns/net').st_ino}-{interface}"
+    folder = pins / f"decap-{os.stat('/proc/self/ns/net').st_ino}-{interface}"
+    return Place(interface, folder.with_name(f"{folder.name}-dns"), folder, is_first=False)  # no DNS program goes there

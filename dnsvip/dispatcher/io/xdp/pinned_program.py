@@ -1,6 +1,6 @@
 """The dispatcher's kernel program on an interface, with its maps, all of them pinned.
 
-    PINS/NETWORK-NAMESPACE-INTERFACE/   link, program, and the maps (xdp/pinned.py)
+    PINS/NETWORK-NAMESPACE-INTERFACE/   link, program, and the maps (xdp/pinned.py; beside a DNS program: xdp/chain.py)
 
 Once attached it forwards whether or not a process runs. `PinnedProgram.open` takes over what an earlier process left:
 the same program stays attached, another one replaces it between two packets, and flows are carried over if their layout
@@ -9,29 +9,25 @@ is unchanged. Blocking; one thread at a time.
 
 from __future__ import annotations
 
-import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import structlog
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.attribute_masks import count_masks
 from dnsvip.dispatcher.io.xdp.kernel_types import OBJECT
 from dnsvip.dispatcher.io.xdp.table import TABLE, count_uses, divide, records, sizes
 from dnsvip.dispatcher.verify.networks import count_attributes, count_networks
-from dnsvip.errors import PlatformError
 from dnsvip.site import Cluster, Site, Snapshot
 from dnsvip.site.node_file import DispatchSettings
-from dnsvip.xdp import pinned
-from dnsvip.xdp.attachment import attach, attached_mode, forget_dead, keep, take_away
+from dnsvip.xdp import chain, pinned
+from dnsvip.xdp.attachment import attached_mode
+from dnsvip.xdp.chain import Place
 from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.xdp.objects import Object, Program
-from dnsvip.xdp.pinned import ATTACHED, LINK, PROGRAM_PIN, Loaded
+from dnsvip.xdp.pinned import ATTACHED, Loaded
 from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
@@ -47,17 +43,15 @@ INSTEAD = '"generic = true" in [dispatch] (slower), or mode = "user"'
 
 LEAST_CLIENTS = 4096
 
-log = structlog.get_logger()
-
 
 class PinnedProgram:
     """One loaded program and its maps. `open`, then write the maps, then `attach`."""
 
-    def __init__(self, folder: Path, loaded: Loaded, programs: dict[str, Program], interface: str) -> None:
-        self.folder = folder
+    def __init__(self, where: Place, loaded: Loaded, programs: dict[str, Program]) -> None:
+        self._where = where
         self.maps = loaded.maps
         self.programs = programs
-        self.interface = interface
+        self.interface = where.interface
         self._loaded = loaded
         self._link: Link | None = None
 
@@ -65,19 +59,18 @@ class PinnedProgram:
     def open(cls, settings: DispatchSettings, snapshot: Snapshot) -> PinnedProgram:
         """Load the program with the maps of an earlier process, or new ones, large enough for the snapshot; raises
         PlatformError, and changes nothing then."""
-        interface = settings.interface or ""
-        folder = place(settings)
+        where = place(settings)
         check_platform(OBJECT, settings.pins)
-        forget_dead(folder, interface)
+        where.forget_dead()
         room = room_for(snapshot.site, spare=2, deleted=len(snapshot.deleted))
         with Object.open(OBJECT) as program:
             room["networks"] = network_room(snapshot.site)
             room["client_masks"] = _power(2 * count_masks(snapshot.site, count_attributes(snapshot.site)))
             for name, entries in (sizes(settings.flows, settings.buckets) | room).items():
                 program.resize(name, entries)
-            loaded = pinned.load(program, folder, TABLE)
+            loaded = pinned.load(program, where.own, TABLE)
             programs = {name: program.program(name) for name in (PROGRAM, *HELPERS)}
-        pinned_program = cls(folder, loaded, programs, interface)
+        pinned_program = cls(where, loaded, programs)
         pinned_program._carry_over()
         return pinned_program
 
@@ -85,14 +78,16 @@ class PinnedProgram:
         """Attach the program to the interface, in place of an earlier one; raises PlatformError, and the earlier one
         then stays attached."""
         self._carry_over()  # flows that came since it was loaded
-        self._link = put_in_place(self.folder, self.programs[PROGRAM], self.interface, mode, self._loaded)
+        program = self.programs[PROGRAM]
+        self._link = self._where.put(program, mode, INSTEAD, unchanged=self._loaded.unchanged)
+        self._loaded.tidy()
 
     @property
     def is_attached(self) -> bool:
-        """Whether it is attached to an interface that is there; not where somebody has detached it."""
-        link = self._link
+        """Whether packets of an interface that is there come to it; not where somebody has detached it."""
+        link, program = self._link, self.programs[PROGRAM]
         try:
-            return link is not None and link.interface != 0
+            return link is not None and link.interface != 0 and self._where.runs(link, program.id)
         except KernelRefused:
             return False
 
@@ -101,7 +96,7 @@ class PinnedProgram:
         if self._link is None:
             self._loaded.discard()
             with suppress(OSError):  # earlier pins are still in it
-                self.folder.rmdir()
+                self._where.own.rmdir()
         self.close()
 
     def close(self) -> None:
@@ -158,72 +153,48 @@ def _power(count: int) -> int:
     return 1 << (max(count, LEAST_CLIENTS) - 1).bit_length()
 
 
-def place(settings: DispatchSettings) -> Path:
-    """The folder of pins for an interface of this network namespace; raises PlatformError where there is none."""
-    interface = settings.interface or ""
-    try:
-        socket.if_nametoindex(interface)
-    except OSError:
-        there = ", ".join(name for _, name in socket.if_nameindex())
-        raise PlatformError(f"dispatch.interface: {interface!r} does not exist; there is: {there}") from None
-    return settings.pins / f"{os.stat('/proc/self/ns/net').st_ino}-{interface}"
-
-
-def put_in_place(folder: Path, program: Program, interface: str, mode: Mode, loaded: Loaded) -> Link:
-    """Attach a program, or replace the one that `folder` has attached, and remove pins no longer needed; raises
-    PlatformError, and changes nothing then."""
-    link = Link.pinned(folder / LINK) if (folder / LINK).exists() else None
-    if link is not None and attached_mode(interface) is not mode:
-        log.info("attaching again in another mode", mode=mode.name.lower())
-        link.detach()
-        link.close()
-        (folder / LINK).unlink()
-        link = None
-    if link is None:
-        link = attach(program, interface, mode, INSTEAD)
-        link.pin(folder / LINK)
-        keep(program, folder)
-    elif not _is_same(folder, program, loaded):
-        link.replace(program)
-        keep(program, folder)
-        log.info("replaced the program of an earlier version", tag=program.tag)
-    loaded.tidy()
-    return link
-
-
-def _is_same(folder: Path, program: Program, loaded: Loaded) -> bool:
-    """Whether the attached program has the same code and the same maps."""
-    if not (folder / PROGRAM_PIN).exists():
-        return False
-    attached = Program.pinned(folder / PROGRAM_PIN)
-    same = attached.tag == program.tag and loaded.unchanged
-    attached.close()
-    return same
+def place(settings: DispatchSettings) -> Place:
+    """Where the program of an interface is pinned; raises PlatformError where there is no such interface."""
+    return chain.place(settings.interface or "", settings.pins, is_first=False, what="dispatch.interface")
 
 
 def detach(settings: DispatchSettings) -> bool:
     """Detach the program of an interface and remove its maps; false where there is none."""
-    return take_away(place(settings))
+    return place(settings).take_away()
 
 
 def describe(settings: DispatchSettings) -> dict[str, Any] | None:
-    """The attached program, JSON-ready: mode, id and tag, and its maps with size and use; None where there is none."""
-    folder = place(settings)
-    if not (folder / LINK).exists():
+    """The attached program, JSON-ready: mode, id and tag, the DNS program in front of it or None, and its
+    maps with size and use; None where it is not attached."""
+    where = place(settings)
+    program, first = where.has(where.second), ahead(settings)
+    if program is None:
         return None
-    link = Link.pinned(folder / LINK)
-    program = Program.pinned(folder / PROGRAM_PIN)
-    mode = attached_mode(settings.interface or "")
+    mode = attached_mode(where.interface)
     description = {
-        "interface": settings.interface,
+        "interface": where.interface,
         "attached": mode.name.lower() if mode else "no",
-        "program": {"id": program.id, "name": program.name, "tag": program.tag},
-        "pins": str(folder),
-        "maps": [_described(path) for path in sorted(folder.iterdir()) if path.name not in ATTACHED],
+        "program": _named(program),
+        "behind": first,
+        "pins": str(where.own),
+        "maps": [_described(path) for path in sorted(where.own.iterdir()) if path.name not in ATTACHED],
     }
     program.close()
-    link.close()
     return description
+
+
+def ahead(settings: DispatchSettings) -> dict[str, Any] | None:
+    """The DNS program on the interface, JSON-ready; None where there is none."""
+    where = place(settings)
+    program = where.has(where.first)
+    if program is None:
+        return None
+    program.close()
+    return _named(program)
+
+
+def _named(program: Program) -> dict[str, Any]:
+    return {"id": program.id, "name": program.name, "tag": program.tag}
 
 
 def _described(path: Path) -> dict[str, Any]:

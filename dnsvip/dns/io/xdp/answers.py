@@ -7,6 +7,7 @@
 Of several processes with the same interface one feeds, the first that takes the lock; the others wait for it to end.
 The attachment is pinned: a process that crashes leaves a program that answers what it knows for LEASE_NS and nothing
 then, and the next process replaces it between two packets. One that stops detaches it, or leaves it in the same way.
+A dispatcher on the same interface gets what the program passes (xdp/chain.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -33,12 +33,12 @@ from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.feeder import Feeder
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_dns import XdpSettings
-from dnsvip.xdp.attachment import attach, attached_mode, forget_dead, keep
-from dnsvip.xdp.libbpf import KernelRefused
+from dnsvip.xdp import chain
+from dnsvip.xdp.chain import NEXT, Place
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.maps import Map, RingBuffer
 from dnsvip.xdp.objects import Object
-from dnsvip.xdp.pinned import LINK, make_folder, remove_folder
+from dnsvip.xdp.pinned import make_folder
 from dnsvip.xdp.platform import check_platform
 
 POLL_SECONDS, IDLE_SECONDS = 0.01, 0.05
@@ -70,14 +70,14 @@ class KernelAnswers:
     async def start(self) -> None:
         """Answer, unless another process does. Call it when the server listens. Raises PlatformError for a machine or
         an interface that cannot do it."""
-        folder = place(self._settings)
+        where = place(self._settings)
         check_platform(image.OBJECT, self._settings.pins, what=WHAT, instead=INSTEAD)
         if not (await self._machine()).doors:
             raise PlatformError(f"{WHAT}: no listener of [dns] has an address that packets come to from outside")
         make_folder(self._settings.pins)
-        self._lock = _lock_file(folder)
+        self._lock = _lock_file(where.own)
         self._server.ahead = self
-        await self._take_over(folder)
+        await self._take_over(where)
 
     async def run(self) -> None:
         """Feed the program for ever."""
@@ -149,7 +149,7 @@ class KernelAnswers:
         except (PlatformError, OSError, NetlinkError) as error:
             log.warning("cannot answer in the kernel", interface=self._settings.interface, error=str(error))
 
-    async def _take_over(self, folder: Path) -> None:
+    async def _take_over(self, where: Place) -> None:
         """Attach the program where no other process feeds one."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,7 +157,7 @@ class KernelAnswers:
             return
         machine = await self._machine()
         attached = await asyncio.to_thread(
-            _Attached, self._settings, folder, self._server, machine, self._waiting.append
+            _Attached, self._settings, where, self._server, machine, self._waiting.append
         )
         self._attached = attached
         self.renew()
@@ -181,16 +181,20 @@ class _Attached:
     def __init__(
         self,
         settings: XdpSettings,
-        folder: Path,
+        where: Place,
         server: DnsServer,
         machine: _Machine,
         missed: Callable[[bytes], None],
     ) -> None:
-        self._settings, self._folder = settings, folder
-        forget_dead(folder, settings.interface)
+        self._settings, self._where = settings, where
+        where.forget_dead()
+        make_folder(where.own)
         with Object.open(image.OBJECT) as opened:
             opened.resize("requesters", settings.requesters)
             opened.resize("templates", settings.templates)
+            if (where.own / NEXT).exists():  # what is behind the program stays there
+                with Map.pinned(where.own / NEXT) as following:
+                    opened.reuse(NEXT, following)
             opened.load()
             self._program, self._set_cipher = opened.program(image.PROGRAM), opened.program("set_cipher")
             self._maps: dict[str, Map] = {name: opened.map(name) for name in opened.maps if "." not in name}
@@ -212,22 +216,8 @@ class _Attached:
     def _attach(self) -> None:
         """Attach the program, in place of that of an earlier process; raises PlatformError."""
         mode = Mode.GENERIC if self._settings.generic else Mode.NATIVE
-        pin = self._folder / LINK
-        make_folder(self._folder)
-        if pin.exists():
-            link = Link.pinned(pin)
-            if attached_mode(self._settings.interface) is mode:
-                link.replace(self._program)
-                self._link = link
-            else:
-                link.detach()
-                link.close()
-                pin.unlink()
-        if self._link is None:
-            advice = f'"generic = true" in dns.xdp (slower), {INSTEAD}'
-            self._link = attach(self._program, self._settings.interface, mode, advice)
-            self._link.pin(pin)
-        keep(self._program, self._folder)
+        advice = f'"generic = true" in dns.xdp (slower), {INSTEAD}'
+        self._link = self._where.put(self._program, mode, advice, self._maps[NEXT])
 
     def collect(self, server: DnsServer) -> Mapping[str, int]:
         """As `KernelAnswers.collect`."""
@@ -237,9 +227,7 @@ class _Attached:
     def detach(self) -> None:
         """Detach the program, and remove its pins."""
         if self._link is not None:
-            with suppress(KernelRefused):  # the interface has gone
-                self._link.detach()
-            remove_folder(self._folder)
+            self._where.take_away()
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -252,14 +240,14 @@ class _Attached:
             each.close()
 
 
-def place(settings: XdpSettings) -> Path:
-    """The folder of pins for an interface of this network namespace; raises PlatformError where there is none."""
-    try:
-        socket.if_nametoindex(settings.interface)
-    except OSError:
-        there = ", ".join(name for _, name in socket.if_nameindex())
-        raise PlatformError(f"{WHAT}.interface: {settings.interface!r} does not exist; there is: {there}") from None
-    return settings.pins / f"{os.stat('/proc/self/ns/net').st_ino}-{settings.interface}-dns"
+def place(settings: XdpSettings) -> Place:
+    """Where the program of an interface is pinned; raises PlatformError where there is no such interface."""
+    return chain.place(settings.interface, settings.pins, is_first=True, what=f"{WHAT}.interface")
+
+
+def detach(settings: XdpSettings) -> bool:
+    """Detach the program that a server has left; false where there is none."""
+    return place(settings).take_away()
 
 
 def _lock_file(folder: Path) -> int:

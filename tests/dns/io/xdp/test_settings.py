@@ -22,7 +22,11 @@ xdp = { interface = "eth0" }
         ("rate_limit = { responses_per_second = 5 }", "dns.xdp: does not go with dns.rate_limit"),
         ('[log]\nqueries = { file = "q" }', "dns.xdp: does not go with log.queries"),
         ('[log]\ndnstap = { receiver = "unix:d" }', "dns.xdp: does not go with log.dnstap"),
-        ('[dispatch]\nmode = "xdp"\ninterface = "eth0"', "dns.xdp.interface: is that of .dispatch. too"),
+        ('[dispatch]\nmode = "xdp"\ninterface = "eth0"\npins = "/p"', "dns.xdp.pins: differs from dispatch.pins"),
+        (
+            '[dispatch]\nmode = "xdp"\ninterface = "eth0"\ngeneric = true',
+            "dns.xdp.generic: differs from dispatch.generic",
+        ),
     ],
 )
 def test_refused(tmp_path: Path, more: str, said: str) -> None:
@@ -36,12 +40,13 @@ def test_refused(tmp_path: Path, more: str, said: str) -> None:
     "more",
     [
         "",
-        '[dispatch]\nmode = "xdp"\ninterface = "eth1"',
+        '[dispatch]\nmode = "xdp"\ninterface = "eth0"',
+        '[dispatch]\nmode = "xdp"\ninterface = "eth1"\ngeneric = true',
         '[dispatch]\nmode = "user"\ninterface = "eth0"',
         '[log]\nflows = { file = "f" }',
     ],
 )
 def test_accepted(tmp_path: Path, more: str) -> None:
-    """A dispatcher has another interface, or is in user space; flows are no questions."""
+    """A dispatcher may have the same interface, another, or be in user space; flows are no questions."""
     (tmp_path / "node.toml").write_text(NODE + more)
     assert load_node(tmp_path / "node.toml").dns.xdp is not None
