@@ -74,8 +74,8 @@ class Place:
 
     def has(self, folder: Path) -> Program | None:
         """The program of a place, where packets come to it."""
-        link = self.link()
-        if link is None or not (folder / PROGRAM_PIN).exists():
+        link = self.link() if (folder / PROGRAM_PIN).exists() else None
+        if link is None:
             return None
         program = Program.pinned(folder / PROGRAM_PIN)
         with closing(link):
