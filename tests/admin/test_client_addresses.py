@@ -72,12 +72,12 @@ async def test_others_have_their_turn(api: Api) -> None:
         await api.ok("PUT", f"services/w{number}.example.test", www)
     api.snapshots.append(await api.store.snapshots.load())
     await api.ok("GET", "clients/acme/addresses?limit=1")  # what has to be made of a new snapshot is made
-    turns = [time.perf_counter()]
+    turns = [time.thread_time()]
 
     async def watch() -> None:
         while True:
             await asyncio.sleep(0)
-            turns.append(time.perf_counter())
+            turns.append(time.thread_time())
 
     watching = asyncio.create_task(watch())
     answer = await api.ok("GET", "clients/acme/addresses?limit=100")

@@ -62,10 +62,10 @@ async def test_a_report_that_cannot_be_narrowed(fleet: Api) -> None:
 async def test_a_node_that_cannot_be_judged(fleet: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """The status still says what is wrong with the others."""
 
-    def judged(site: Any, reports: Any, generation: int, now: float) -> tuple[Trouble, ...]:
+    def judged(site: Any, reports: Any, generation: int, now: float, drained: Any = None) -> tuple[Trouble, ...]:
         if any(report.name == "bad" for report in reports):
             raise RuntimeError("bad")
-        return troubles(site, reports, generation, now)
+        return troubles(site, reports, generation, now, drained)
 
     await fleet.ok("PUT", "tiers/new", {"code": 9, "pool": "fast"})
     monkeypatch.setattr(nodes, "troubles", judged)
@@ -83,8 +83,10 @@ async def test_counters_and_dispatchers_that_cannot_be_read(fleet: Api, monkeypa
     node = broken(fleet)
     assert "error" in status.shown_or_named("dns", lambda: dict(node.dns()))
     monkeypatch.setattr(status, "ask_dispatcher", told)
-    now, totals = await live._look(node)
+    seen = live.Live()
+    now = {**await live._look(node, seen), **await live._database(node, seen)}
     assert "RuntimeError" in now["dns"]["error"]
-    assert {row["name"] for row in now["nodes"]} == {"bad", "good"}
+    assert {row["name"] for row in seen.fleet.processes} == {"bad", "good"}
+    totals = live._totals("dispatcher", now["dispatcher"])
     assert totals == {"dispatcher.outcomes.sent": 5, "dispatcher.tiers.gold.dropped": 2}
     assert live._totals("dns", {"outcomes": Bad()}) == {}
