@@ -215,7 +215,8 @@ def test_a_token_that_is_revoked(server: Server) -> None:
             "decoder.api: must be https",
         ),
         ('[decoder]\nclusters = ["web"]\napi = "unix:x"\ntoken_file = "t"', "decoder.token_file: "),
-        ('database = "sqlite:///x"', "database: unknown key"),
+        ('database = "sqlite:///x"', "this looks like a node file, not a decoder's file"),
+        ('colour = "red"', "colour: unknown key"),
     ],
 )
 def test_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
