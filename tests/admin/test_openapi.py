@@ -190,7 +190,7 @@ def test_schemathesis_along_the_links(tmp_path: Path) -> None:
     """Objects that are made can be looked at until they are removed, and then no longer, in whatever order."""
     kinds = "|".join(path.split("/")[3] for path in BODIES)
     some = ["--include-path-regex", f"^/api/v1/({kinds})/.name}}(/servers/.server}})?$"]
-    examples = str(long_or(25, long=60))
+    examples = str(long_or(12, long=60))
     settings = f'hooks = "{HOOKS}"\n{SETTINGS}'
     said = run(tmp_path, settings, "--phases", "stateful", "--mode", "positive", "--max-examples", examples, *some)
     walked = re.search(r"API Links: +(\d+) covered", said)

@@ -18,6 +18,7 @@ from tests.deploy.pods import OBJECTS, Pods, probe_url
 from tests.node.serving import within
 
 pytestmark = [
+    pytest.mark.release,
     pytest.mark.slow,
     pytest.mark.network,
     pytest.mark.timeout(600),

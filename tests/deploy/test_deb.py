@@ -48,6 +48,7 @@ exit 1
 """
 
 pytestmark = [
+    pytest.mark.release,
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and installs a package: needs root"),

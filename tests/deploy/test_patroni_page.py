@@ -16,7 +16,7 @@ from tests.test_docs import BLOCK, ROOT, RUN, isolated
 
 PAGE = ROOT / "deploy" / "patroni" / "README.md"
 
-pytestmark = [pytest.mark.network, pytest.mark.slow]
+pytestmark = [pytest.mark.release, pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.network.field import PREFIX, TIERS, VERIFYING, Field, kernel_world
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(600)]
 
-TCP, QUIC = long_or(160, long=1000), long_or(16, long=100)
+TCP, QUIC = long_or(100, long=1000), long_or(16, long=100)
 EVERY = 1.0 if LONG else 0.3
 """Seconds between a server's lines."""
 UNITS = 3

@@ -24,7 +24,7 @@ import pytest
 from tests.node.serving import NAME, NODE, Node, within
 from tests.patroni import QUICK, START_SECONDS, Databases, Machine, databases, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.release, pytest.mark.slow, pytest.mark.timeout(300)]
 
 WRITABLE_SECONDS = 45.0
 """Far more than it takes with the settings of the test (a ttl of 6 s), for a busy machine; `-s` shows what it took."""

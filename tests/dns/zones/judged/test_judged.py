@@ -17,7 +17,7 @@ from tests.dns.zones.judged.bind import Sets, compiled
 from tests.dns.zones.judged.grammar import APEX, ZoneText
 from tests.long import long_or
 
-FILES, STEP = long_or(150, long=2500), 25
+FILES, STEP = long_or(100, long=2500), 25
 
 
 class Judged(NamedTuple):
