@@ -106,7 +106,7 @@ def test_on_a_phone(visit: Open, imported: str, keep: Callable[..., None]) -> No
     """All of it fits."""
     page = visit("audit", viewport=PHONE, color_scheme="dark", has_touch=True)
     page.locator(".at-once summary").first.click()
-    expect(page.locator(".at-once-rows li").first).to_be_visible()
+    expect(page.locator(".change-rows li").first).to_be_visible()
     keep(page, "audit-import-phone", whole=False)
     assert flaws(page) == []
     assert imported

@@ -30,7 +30,7 @@ from tests.dns.world import world_snapshot
 from tests.long import long_or
 from tests.samples import NOW, snapshot_of
 
-ROUNDS, BATCH, BATCHES = 6, 64, long_or(50, long=275)
+ROUNDS, BATCH, BATCHES = 6, 64, long_or(90, long=275)
 """6 times 275 times 64 are more than a hundred thousand queries, a sample is a third of them."""
 
 SOURCES = [
