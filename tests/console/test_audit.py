@@ -48,6 +48,7 @@ def test_an_import_is_one_row_that_opens(visit: Open, imported: str, keep: Calla
     keep(page, "audit-import", whole=False)
     assert flaws(page) == []
     row.get_by_role("button", name="Show more").click()
+    expect(row.locator("li")).to_have_count(50)
     row.get_by_role("button", name="Show more").click()
     expect(row.locator("li")).to_have_count(IMPORTED)
     row.get_by_role("link", name="imported-000").click()

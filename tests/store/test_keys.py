@@ -14,6 +14,7 @@ from dnsvip.errors import Conflict, InvalidSite
 from dnsvip.site import ClassCluster, Cluster, Site
 from dnsvip.site.epochs import NodeReport
 from dnsvip.store import Store
+from dnsvip.store.nodes import REMOVE_SECONDS, Nodes
 from tests.store.changes import drop, put
 
 
@@ -129,9 +130,10 @@ async def test_node_reports(store: Store) -> None:
     await store.nodes.leave(twin)
     states = {node.instance: (node.stopped, node.is_live(now - 1)) for node in await store.nodes.all()}
     assert states == {"a": (False, True), "b": (True, False)}
-    await store.nodes.report(replace(report, instance="c", started_at=now + 1, seen_at=now + 1))
+    successor = Nodes(store.nodes._session)
+    await successor.report(replace(report, instance="c", started_at=now + 1, seen_at=now + 1))
     assert [node.instance for node in await store.nodes.all()] == ["a", "c"]
-    await store.nodes.report(replace(report, instance="c", started_at=now + 1, seen_at=now + 6))
+    await successor.report(replace(report, instance="c", started_at=now + 1, seen_at=now + 2 + REMOVE_SECONDS))
     assert [node.instance for node in await store.nodes.all()] == ["c"]
     other = NodeReport("n2", frozenset({"dns"}), 1, "0.1", now + 4000, 5.0, "d")
     await store.nodes.report(other)
