@@ -191,6 +191,11 @@ class Every:
         self._left += len(picked) * self._one_in
         return picked
 
+    def change(self, one_in: int) -> None:
+        """Pick one in `one_in` from here on."""
+        self._one_in = one_in
+        self._left = min(self._left, one_in)
+
 
 _NONE = range(0)
 

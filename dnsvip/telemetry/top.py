@@ -14,6 +14,8 @@ from heapq import nlargest
 from math import exp, log
 from typing import Generic, TypeVar
 
+from dnsvip.telemetry.sample_log import Every
+
 PLACES = 128
 """Items that a sketch counts at a time: some 20 KB. One with more than 1/PLACES of all is always among them."""
 
@@ -63,31 +65,30 @@ class Thinning:
     """Picks items by counting, fewer the more there are: about `most` in each time between two calls of `relax`, and
     `most` more each time that their number doubles."""
 
-    __slots__ = ("_left", "_most", "_one_in", "_taken", "weight")
+    __slots__ = ("_every", "_most", "_one_in", "_taken", "weight")
 
     def __init__(self, most: int = 64) -> None:
-        self._one_in = self._left = self.weight = 1
+        self._one_in = self.weight = 1
+        self._every = Every(self._one_in)
         self._most, self._taken = most, 0
 
     def picks(self, number: int) -> Sequence[int]:
         """The places of those picked among the next `number` items; each stands for `weight`."""
-        self._left -= number
-        if self._left > 0:
-            return _NONE
-        picked = range(number - 1 + self._left, number, self._one_in)
-        self._left += len(picked) * self._one_in
-        self.weight = self._one_in
-        self._taken += len(picked)
-        if self._taken >= self._most:
-            self._one_in, self._taken = 2 * self._one_in, 0
+        picked = self._every.picks(number)
+        if picked:
+            self.weight = self._one_in
+            self._taken += len(picked)
+            if self._taken >= self._most:
+                self._taken = 0
+                self._pick_one_in(2 * self._one_in)
         return picked
 
     def relax(self) -> None:
         """Pick more again, where there were few; call it about once a second."""
         if self._taken < self._most and self._one_in > 1:
-            self._one_in //= 2
-            self._left = min(self._left, self._one_in)
+            self._pick_one_in(self._one_in // 2)
         self._taken = 0
 
-
-_NONE = range(0)
+    def _pick_one_in(self, one_in: int) -> None:
+        self._one_in = one_in
+        self._every.change(one_in)

@@ -223,17 +223,24 @@ def _another_leads(databases: Databases, before: Machine) -> Callable[[], bool]:
     return lambda: databases.leader() not in (None, before)
 
 
+def _lose_leader(databases: Databases, changes: Changes, how: signal.Signals) -> Machine:
+    """Send a signal to the leader and wait until another leads and changes are made; the machine that led."""
+    leader = databases.leader()
+    assert leader is not None
+    start = time.monotonic()
+    databases.send(leader, how)
+    wait_until(_another_leads(databases, leader), WRITABLE_SECONDS)
+    elected = time.monotonic()
+    wait_until(changes.writable_after(elected), WRITABLE_SECONDS)
+    took = time.monotonic() - start
+    print(f"{how.name}: elected {elected - start:.1f} s, writable {took:.1f} s")  # noqa: T201 - the figures, with -s
+    return leader
+
+
 def test_a_leader_that_is_paused(site: Site) -> None:
     """Of a leader that stops answering nobody waits for long, and when it goes on nobody believes it."""
     with under_changes(site) as changes:
-        leader = site.databases.leader()
-        assert leader is not None
-        start = time.monotonic()
-        site.databases.send(leader, signal.SIGSTOP)
-        wait_until(_another_leads(site.databases, leader), WRITABLE_SECONDS)
-        elected = time.monotonic()
-        wait_until(changes.writable_after(elected), WRITABLE_SECONDS)
-        print(f"paused: elected {elected - start:.1f} s, writable {time.monotonic() - start:.1f} s")  # noqa: T201
+        leader = _lose_leader(site.databases, changes, signal.SIGSTOP)
         site.databases.send(leader, signal.SIGCONT)
 
 
@@ -250,11 +257,4 @@ def test_the_leader_of_etcd_is_killed(site: Site) -> None:
 def test_a_leader_that_is_killed(site: Site) -> None:
     """A leader that is gone with its Patroni is replaced; what it has acknowledged is there."""
     with under_changes(site) as changes:
-        leader = site.databases.leader()
-        assert leader is not None
-        start = time.monotonic()
-        site.databases.send(leader, signal.SIGKILL)
-        wait_until(_another_leads(site.databases, leader), WRITABLE_SECONDS)
-        elected = time.monotonic()
-        wait_until(changes.writable_after(elected), WRITABLE_SECONDS)
-        print(f"killed: elected {elected - start:.1f} s, writable {time.monotonic() - start:.1f} s")  # noqa: T201
+        _lose_leader(site.databases, changes, signal.SIGKILL)
