@@ -120,15 +120,15 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
             "steps": [_step(trial, idle) for trial in explanation.trials],
             "answer": _answer(explanation),
             "flows": flows,
-            "drained_nodes": await _drained(request),
+            "drained_nodes": _drained(request),
         }
     )
 
 
-async def _drained(request: web.Request) -> list[str]:
+def _drained(request: web.Request) -> list[str]:
     """The nodes that get none of this traffic, where the caller may see nodes."""
     seen = request[CALLER].rights.allow(Action.READ, "node")
-    return sorted(await request.app[NODE].store().drains.all()) if seen else []
+    return sorted(request.app[NODE].snapshot().drained) if seen else []
 
 
 def _demand_seen(request: web.Request, qname: str, explanation: Explanation, site: Site) -> None:
