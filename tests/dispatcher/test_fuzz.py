@@ -42,7 +42,7 @@ from tests.dispatcher.build import (
 )
 from tests.long import long_or
 
-PACKETS = long_or(50_000, long=220_000)
+PACKETS = long_or(100_000, long=220_000)
 _SENT = {
     (Action.FORWARD, Forward.DIRECT): len,
     (Action.FORWARD, Forward.NAT): len,

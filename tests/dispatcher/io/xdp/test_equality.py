@@ -24,7 +24,7 @@ from tests.dispatcher.test_fuzz import PACKETS as MUTATED
 from tests.dispatcher.test_fuzz import mutated, seeds
 from tests.long import long_or
 
-WORLDS, PACKETS = long_or(9, long=20), long_or(1500, long=6000)
+WORLDS, PACKETS = long_or(12, long=20), long_or(1500, long=6000)
 """For each of two processes; a world has four parts with so many packets each."""
 NEVER = {"no-nat-port", "failed", "overload"}
 """Reasons of a full table, which differ between the two (see test_bounds.py), of a fault of the program, and of the
