@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.console.conftest import Open
 
@@ -45,6 +45,27 @@ def test_by_keyboard_alone(visit: Open) -> None:
             break
     press("Enter")
     expect(page.get_by_text("client-051 changed")).to_be_visible()
+
+
+def test_a_page_left_before_it_was_ready(visit: Open) -> None:
+    """What a page still waits for when it is left takes no key from the next one."""
+    page = visit()
+    late: list[Route] = []
+    page.route("**/api/v1/tiers?limit=1000", lambda route: late.append(route))  # noqa: PLW0108 - it takes no builtin
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    expect(page.locator("h1")).to_have_text("Clients")
+    page.keyboard.press("/")
+    page.keyboard.type("client-05")
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(10)
+    for route in late:
+        with page.expect_response("**/api/v1/tiers?limit=1000"):
+            route.continue_()
+    page.wait_for_timeout(300)
+    page.keyboard.press("j")
+    assert late
+    assert focused(page) == "client-050"
 
 
 def test_help_and_escape(visit: Open) -> None:

@@ -12,13 +12,19 @@ const after = new Map();
 let waiting = 0;
 
 /**
- * Call `action` on a key; on "g x" where `key` is such a pair.
+ * Call `action` on a key; on "g x" where `key` is such a pair. With a signal, until it is aborted: a page that has been
+ * left before it was ready takes no key from the next one.
  * @param {string} key
  * @param {Action} action
+ * @param {AbortSignal} [signal]
  */
-export function bind(key, action) {
-  if (key.startsWith("g ")) after.set(key.slice(2), action);
-  else single.set(key, action);
+export function bind(key, action, signal) {
+  if (signal?.aborted) return;
+  const [bound, name] = key.startsWith("g ") ? [after, key.slice(2)] : [single, key];
+  bound.set(name, action);
+  signal?.addEventListener("abort", () => {
+    if (bound.get(name) === action) bound.delete(name);
+  });
 }
 
 document.addEventListener("keydown", (event) => {

@@ -77,6 +77,5 @@ export function keys(place, back, on, signal) {
     all[Math.min(all.length - 1, Math.max(0, now < 0 ? 0 : now + by))]?.focus();
   };
   const bound = { j: step(1), k: step(-1), n: () => on.click(), p: () => back.click() };
-  Object.entries(bound).forEach(([key, action]) => bind(key, action));
-  signal.addEventListener("abort", () => Object.keys(bound).forEach((key) => bind(key, () => {})));
+  Object.entries(bound).forEach(([key, action]) => bind(key, action, signal));
 }
