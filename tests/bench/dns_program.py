@@ -26,6 +26,7 @@ ROUNDS, PACKETS = 9, 2000
 GOALS = {"plain": 6.0, "ECS, made before": 9.0, "ECS, new in this slot": 45.0}
 """The limits in E."""
 RESOLVER = "192.0.2.1"
+SECRETS, COOKIE = (bytes(range(16)),), b"\0\x0a\0\x08" + bytes(8)
 SLOT = 100_000
 """Seconds to the next slot of every cluster."""
 
@@ -38,6 +39,9 @@ def snapshot_frames(count: int) -> Mapping[str, Frames]:
     prefixes = [opt(b"\0\x08\0\x07\0\1\x18\0" + bytes((10, n >> 8, n & 255))) for n in range(count)]
     return {
         "plain": Frames(frame(packet(source, to, plain)) for source in sources),
+        "plain, a cookie to be made": Frames(
+            frame(packet(source, to, question("mail.example.test", 1, opt(COOKIE)))) for source in sources
+        ),
         "per client, made before": Frames(frame(packet(source, to, made)) for source in sources),
         "ECS, made before": Frames(
             frame(packet(RESOLVER, to, question("www.example.test", 28, each))) for each in prefixes
@@ -71,7 +75,11 @@ def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> dict[str, float]:
     )
     frames = snapshot_frames(packets)
     samples: dict[str, list[float]] = {}
-    with loaded(FastPath(Engine(replace(world, site=site)))) as kernel, Object.open("empty") as empty, counting():
+    with (
+        loaded(FastPath(Engine(replace(world, site=site, cookie_secrets=SECRETS)))) as kernel,
+        Object.open("empty") as empty,
+        counting(),
+    ):
         empty.load()
         nothing, runner = Runner(empty.program(empty.programs[0])), Runner(kernel.program)
         known = [name for name in frames if name not in ("unknown name", "not ours")]
@@ -99,7 +107,7 @@ def main() -> None:
     sys.stdout.write(f"E: {e:.1f} ns\n")
     for name, cold in figures.items():
         goal = f"  goal {GOALS[name]:g} E" if name in GOALS else ""
-        sys.stdout.write(f"{name:24} {cold:7.1f} ns = {cold / e:5.2f} E{goal}\n")
+        sys.stdout.write(f"{name:27} {cold:7.1f} ns = {cold / e:5.2f} E{goal}\n")
 
 
 if __name__ == "__main__":

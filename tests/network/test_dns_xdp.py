@@ -206,10 +206,21 @@ def test_real_clients(pair: Pair, program: str, server: str) -> None:
         assert body(pair.dig(*words, server=server, program=program)) == first
 
 
+@pytest.mark.parametrize("server", [FOUR, SIX])
+def test_cookies(pair: Pair, server: str) -> None:
+    """dig gets a server cookie from the kernel for its own, takes it for good, and gets that one back."""
+    words = ["plain.example.test", "A", f"+cookie={'12' * 8}"]
+    pair.until_known(lambda: pair.dig(*words, server=server))
+    [cookie] = re.findall(r"; COOKIE: (1212\S*) \(good\)", pair.dig(*words, server=server))
+    before = pair.answered()
+    assert f"{cookie} (good)" in pair.dig("plain.example.test", "A", f"+cookie={cookie}", server=server)
+    assert pair.answered() == before + 1
+
+
 def test_what_is_left_to_the_server(pair: Pair) -> None:
-    """Cookies, TCP, long answers and names that do not exist are the server's."""
+    """Unknown options, TCP, long answers and names that do not exist are the server's."""
     for words in (
-        ["plain.example.test", "A"],
+        ["plain.example.test", "A", "+nsid"],
         ["plain.example.test", "A", "+tcp", "+noedns"],
         ["nothing.example.test", "A", "+noedns"],
         ["version.example.test", "TXT", "+noedns", "+cd", "+opcode=4"],

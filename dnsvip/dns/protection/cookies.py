@@ -45,16 +45,19 @@ class Cookies:
 
     def check(self, option: bytes, address: bytes, now: float) -> CookieCheck:
         """Verify an option's data, whose length is one of COOKIE_LENGTHS, from `address` (4 or 16 bytes) at
-        `now` (unix seconds). The result may be reused for two minutes."""
-        key = option, address, int(now) >> _SPAN_BITS
-        return self._known.get(key) or self._known.put(key, self._check(option, address, int(now)))
+        `now` (unix seconds). All of a span of 128 seconds are judged as of its beginning, so the result is the same in
+        all of it, in every process and in the kernel (xdp/programs/dns_cookies.h)."""
+        span = int(now) >> _SPAN_BITS
+        key = option, address, span
+        return self._known.get(key) or self._known.put(key, self.check_at(option, address, span << _SPAN_BITS))
 
     def steady(self, now: float) -> tuple[float, float]:
         """The unix seconds around `now` (from, until) in which the same option gets the same result."""
         span = int(now) >> _SPAN_BITS
         return span << _SPAN_BITS, (span + 1) << _SPAN_BITS
 
-    def _check(self, option: bytes, address: bytes, now: int) -> CookieCheck:
+    def check_at(self, option: bytes, address: bytes, now: int) -> CookieCheck:
+        """As `check`, as of this very second (RFC 9018 section 4.3)."""
         client, server = option[:CLIENT_BYTES], option[CLIENT_BYTES:]
         valid = current = False
         if len(server) == SERVER_BYTES and server[0] == 1:

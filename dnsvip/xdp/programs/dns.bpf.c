@@ -3,16 +3,15 @@
  * and addresses that user space has made before (dnsvip/dns/io/xdp). It decides nothing by itself: whatever is not in
  * the maps goes to the server untouched, and is told to user space where it is missing again. */
 #include "seal.h"
+#include "dns_cookies.h"
 #include "cipher.h"
 #include "parse.h"
 
 #define QUESTION 12 /* offset in a message */
 #define OPT_FIXED 11
+#define OPTION_FIXED 4
 #define ECS_FIXED 8
 #define ECS_CODE 8
-#define COOKIE_CODE 10
-#define COOKIE_NEWEST (-172) /* ages in seconds, well within those of dnsvip/dns/protection/cookies.py: the server may use a */
-#define COOKIE_RENEWED 1800  /* result again for 128 seconds */
 #define HOPS 64
 #define ONES 0x0101010101010101ULL
 
@@ -22,7 +21,7 @@ struct dns_head {
 	__be16 counts[4];
 };
 
-/* An OPT record (RFC 6891 section 6.1.2), the ECS option (RFC 7871 section 6), and a server's cookie (RFC 9018 section 4). */
+/* An OPT record (RFC 6891 section 6.1.2), and the ECS option (RFC 7871 section 6). */
 struct opt {
 	__u8 name;
 	__be16 type;
@@ -42,23 +41,15 @@ struct ecs {
 	__u8 address[16];
 } __attribute__((packed));
 
-struct cookie {
-	__be16 code;
-	__be16 length;
-	__u64 client;
-	__u8 version;
-	__u8 reserved[3];
-	__be32 time;
-	__u64 hash;
-} __attribute__((packed));
-
 /* A question while it is being answered; offsets count from the first byte of its message. */
 struct asking {
 	__u32 message; /* frame offset */
 	__u32 end;     /* of the question */
 	__u32 length;  /* of the message */
-	__u32 opt;     /* bytes of the OPT record */
+	__u32 opt;     /* bytes of the answer's OPT record */
 	__u32 room;    /* for an answer without it */
+	__u32 cookie;  /* where the option is that is to get a server's cookie; 0: there is none */
+	__u32 is_proven; /* the source, by a valid cookie */
 	__u32 wants_signatures;
 	__u64 sum;  /* of the words of the question, in the order of memory */
 	__u64 hash; /* of name and type, as `question_hash` in dnsvip/dns/io/xdp/image.py */
@@ -256,41 +247,43 @@ static __always_inline __u32 read_ecs(struct dns_work *w, const struct ecs *ecs,
 	return ECS_FIXED + bytes;
 }
 
-/* Whether a cookie is ours, of this source, and not yet to be replaced: the answer then has the same. */
-static __always_inline int is_current(const struct dns_work *w, const struct dns_config *c, const struct cookie *cookie)
+/* Reads the COOKIE option at an offset of the message, which ends after `room` bytes; returns 0 where it is none that is
+ * recognized. */
+static __always_inline int read_cookie(struct dns_work *w, const struct dns_config *c, struct asking *a, __u32 at, __u32 room)
 {
-	__s32 age = (__s32)((__u32)w->unix_seconds - bpf_ntohl(cookie->time));
-	const __u64 *server = (const void *)&cookie->version;
-	struct sip s;
-	__u64 hash;
+	struct cookie *cookie;
+	enum cookie_verdict verdict = COOKIE_INVALID;
+	__u32 length;
 
-	if (!c->has_secret || cookie->length != bpf_htons(24) || cookie->version != 1 || age < COOKIE_NEWEST ||
-	    age >= COOKIE_RENEWED)
+	opaque(at);
+	if (at > QUESTION + NAME_BYTES + 4 + OPT_FIXED + ECS_FIXED + 16 || !c->secrets)
 		return 0;
-	sip_start(&s, c->secret[0], c->secret[1]);
-	sip_word(&s, __le64_to_cpu(cookie->client));
-	sip_word(&s, __le64_to_cpu(*server));
-	if (w->packet.key.version == 6) {
-		sip_word(&s, __le64_to_cpu(w->packet.key.source[0]));
-		sip_word(&s, __le64_to_cpu(w->packet.key.source[1]));
-		hash = sip_end(&s, 32ULL << 56);
-	} else {
-		hash = sip_end(&s, __le64_to_cpu(w->packet.key.source[1]) >> 32 | 20ULL << 56);
-	}
-	return hash == __le64_to_cpu(cookie->hash);
+	cookie = (void *)(w->asked.wire + at);
+	length = bpf_ntohs(cookie->length);
+	if (cookie->code != bpf_htons(COOKIE_CODE) || room != OPTION_FIXED + length)
+		return 0;
+	if (length == WHOLE_COOKIE)
+		verdict = judge_cookie(w, c, cookie);
+	else if (length != CLIENT_COOKIE)
+		return 0;
+	if (verdict == COOKIE_INVALID && c->requires_cookies)
+		return 0;
+	a->is_proven = verdict != COOKIE_INVALID;
+	a->cookie = verdict == COOKIE_CURRENT ? 0 : at;
+	a->opt += WHOLE_COOKIE - length;
+	return 1;
 }
 
 /* Reads the OPT record; returns 0 where it is none that is recognized. */
 static __always_inline int read_opt(struct dns_work *w, const struct dns_config *c, struct asking *a)
 {
 	struct dns_head *head = (void *)w->asked.wire;
-	__u32 end = a->end, size, at, room;
-	struct cookie *cookie;
+	__u32 end = a->end, size, at, room, ecs;
 	struct opt *opt;
 
 	w->who.family = w->who.bits = 0;
 	w->who.ecs[0] = w->who.ecs[1] = 0;
-	a->opt = a->wants_signatures = 0;
+	a->opt = a->cookie = a->is_proven = a->wants_signatures = 0;
 	a->room = 512;
 	if (!head->counts[3])
 		return a->length == end;
@@ -306,25 +299,19 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 		return 0;
 	size = bpf_ntohs(opt->size);
 	size = size < 512 ? 512 : size > EDNS_SIZE ? EDNS_SIZE : size;
-	a->room = size - a->opt;
 	a->wants_signatures = !!opt->flags;
-	if (!room)
-		return 1;
 	at = end + OPT_FIXED;
-	if (*(__be16 *)(w->asked.wire + at) == bpf_htons(ECS_CODE)) {
-		size = read_ecs(w, (void *)(w->asked.wire + at), room);
-		if (!size)
+	if (room && *(__be16 *)(w->asked.wire + at) == bpf_htons(ECS_CODE)) {
+		ecs = read_ecs(w, (void *)(w->asked.wire + at), room);
+		if (!ecs)
 			return 0;
-		room -= size;
-		at += size;
+		room -= ecs;
+		at += ecs;
 	}
-	if (!room)
-		return 1;
-	opaque(at);
-	if (room != sizeof(*cookie) || at > QUESTION + NAME_BYTES + 4 + OPT_FIXED + ECS_FIXED + 16)
+	if (room && !read_cookie(w, c, a, at, room))
 		return 0;
-	cookie = (void *)(w->asked.wire + at);
-	return cookie->code == bpf_htons(COOKIE_CODE) && is_current(w, c, cookie);
+	a->room = size - a->opt;
+	return 1;
 }
 
 /* As `owner_of` in dnsvip/dns/io/xdp/image.py. */
@@ -448,8 +435,8 @@ static __always_inline __u64 write_head(struct xdp_md *ctx, const struct asking 
 }
 
 /* Writes the answer into the frame, which has grown; returns the sum of what it wrote. Negative where it could not. */
-static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w, struct asking *a,
-					  struct template *t, __u32 scope)
+static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w, const struct dns_config *c,
+					  struct asking *a, struct template *t, __u32 scope)
 {
 	__u32 body = t->body, start = a->message + a->end, n, length, at;
 	struct opt *opt;
@@ -480,8 +467,13 @@ static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w
 			return -1;
 		opt = (void *)(w->asked.wire + end);
 		opt->size = bpf_htons(EDNS_SIZE);
+		opt->length = bpf_htons(a->opt - OPT_FIXED);
 		if (w->who.family)
 			((struct ecs *)(opt + 1))->scope = scope;
+		at = a->cookie;
+		opaque(at);
+		if (at && at <= QUESTION + NAME_BYTES + 4 + OPT_FIXED + ECS_FIXED + 16)
+			make_cookie(w, c, (void *)(w->asked.wire + at));
 		length = a->opt;
 		opaque(length);
 		if (length < OPT_FIXED || length > OPT_BYTES || bpf_xdp_store_bytes(ctx, start + body, opt, length))
@@ -593,7 +585,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	length = a.end + t->body + a.opt;
 	if (!resize(ctx, w, &a, a.message + length))
 		return DNS_NOT_SENT;
-	sum = write_answer(ctx, w, &a, t, scope);
+	sum = write_answer(ctx, w, c, &a, t, scope);
 	head = write_head(ctx, &a, t);
 	if (sum < 0 || !head || !turn(ctx, w, a.sum + sum + head, length) || *(volatile __u64 *)&t->owner != a.hash)
 		return DNS_REASONS;

@@ -11,6 +11,7 @@ enum dns_bounds {
 	MAX_CELLS = 4096,  /* ways in which answers are counted */
 	MAX_MAKERS = 4096,
 	MAX_CIPHERS = 1024,
+	MAX_SECRETS = 4,
 	SEEN = 65536,      /* 16 bits of a hash */
 	EDNS_SIZE = 1232,  /* of our OPT records */
 	TEMPLATES = 16384, /* resized */
@@ -24,7 +25,7 @@ enum dns_reason {
 	DNS_OFF,               /* no process feeds the maps, or answers are about to change */
 	DNS_UNUSUAL,           /* no plain question of class IN, or a name that is too long */
 	DNS_UNKNOWN_NAME,      /* there is no answer for the name and type */
-	DNS_UNKNOWN_OPTION,    /* an OPT record with more than a size, DO, ECS and a current cookie */
+	DNS_UNKNOWN_OPTION,    /* an OPT record with more than a size, DO, ECS and a cookie */
 	DNS_SIGNED,            /* DO, where there are signatures */
 	DNS_TOO_BIG,           /* another answer is for so little room */
 	DNS_UNKNOWN_REQUESTER, /* there is no address for the requester */
@@ -39,8 +40,10 @@ struct dns_config {
 	__s64 clock_offset; /* to add to it for unix time */
 	__u32 names;        /* the generation of valid templates */
 	__u32 addresses;    /* that of valid makers and requesters */
-	__u64 secret[2];    /* of cookies */
-	__u32 has_secret;
+	__u64 secret[MAX_SECRETS][2]; /* of cookies; the first makes them */
+	__u8 secrets;       /* their number; 0: cookies are the server's */
+	__u8 requires_cookies;
+	__u8 zero[2];
 	__u8 mac[8]; /* the interface's own address */
 };
 

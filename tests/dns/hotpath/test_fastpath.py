@@ -208,7 +208,6 @@ def test_the_fast_path_gives_what_the_engine_gives(
     signed zones too."""
     snapshot = signed(snapshot, zones, denial)
     plain, behind = Engine(snapshot), Engine(snapshot)
-    behind.cookies = plain.cookies  # which remember when they were made
     behind._signatures = behind.signer.signatures = plain._signatures  # of which no two are equal
     requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 7), moments(7)
     answered, fast = 0, None

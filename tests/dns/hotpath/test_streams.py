@@ -64,7 +64,6 @@ def test_streams_get_what_the_engine_gives(snapshot: Snapshot, zones: Mapping[st
     """Whatever is asked, and however it came, bytes and counts are the engine's."""
     snapshot = signed(snapshot, zones, DnssecDenial.COMPACT)
     plain, behind = Engine(snapshot), Engine(snapshot)
-    behind.cookies = plain.cookies  # which remember when they were made
     behind._signatures = behind.signer.signatures = plain._signatures  # of which no two are equal
     requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 11), moments(11)
     fast, hits, steps = None, 0, Counter[object]()

@@ -28,7 +28,7 @@ addresses = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=
 
 
 def check(secrets: tuple[bytes, ...], address: str, option: str, now: float) -> tuple[bool, str]:
-    valid, answer = Cookies(secrets).check(bytes.fromhex(option), ip_address(address).packed, now)
+    valid, answer = Cookies(secrets).check_at(bytes.fromhex(option), ip_address(address).packed, int(now))
     return valid, answer.hex()
 
 
@@ -104,9 +104,19 @@ def test_ages(age: int, valid: bool, kept: bool) -> None:
 @given(clients, addresses, now_s, st.integers(0, 1799))
 def test_round_trip(client: bytes, address: bytes, now: int, later: int) -> None:
     """What was given out is taken back, even where the clock's 32 bits run over in between."""
-    given_out = Cookies([SECRET]).check(client, address, now).answer
-    assert Cookies([SECRET]).check(given_out, address, now + later) == CookieCheck(True, given_out)
+    given_out = Cookies([SECRET]).check_at(client, address, now).answer
+    assert Cookies([SECRET]).check_at(given_out, address, now + later) == CookieCheck(True, given_out)
     assert Cookies([NEW, SECRET]).check(given_out, address, now + later).valid
+
+
+@given(clients, addresses, now_s, st.integers(0, 127))
+def test_one_result_in_two_minutes(client: bytes, address: bytes, now: int, later: int) -> None:
+    """Whoever is asked first, every process gives out the same cookie in a span of 128 seconds."""
+    begin = now - now % 128
+    given_out = Cookies([SECRET]).check(client, address, now)
+    assert given_out == Cookies([SECRET]).check(client, address, begin + later)
+    assert given_out == Cookies([SECRET]).check_at(client, address, begin)
+    assert Cookies([SECRET]).check(given_out.answer, address, begin + later) == CookieCheck(True, given_out.answer)
 
 
 @given(clients, addresses, now_s, st.integers(0, 23), st.integers(1, 255))

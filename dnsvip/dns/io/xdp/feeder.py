@@ -58,7 +58,7 @@ class Feeder:
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
         self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
-        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", **_secret(fast)}
+        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", **_secrets(fast)}
         self._fields = image.TYPES.struct("asked").members
 
     # What holds for all
@@ -73,7 +73,7 @@ class Feeder:
         self._fast = fast
         self._addresses += 1
         self._made, self._ciphers = set(), {}
-        self._config |= _secret(fast)
+        self._config |= _secrets(fast)
 
     def live(self, now: float, monotonic: int, *, fixed: bool = False) -> None:
         """Answer for as long as that is right, at most LEASE_NS. `now` in unix seconds is `monotonic` in nanoseconds;
@@ -220,7 +220,10 @@ class Feeder:
         return {word: sum(map(number_of, counts.get_each(u32(number)))) for word, number in image.reasons().items()}
 
 
-def _secret(fast: FastPath) -> dict[str, int | bytes]:
-    """What current cookies are made with."""
-    cookies = fast.engine.cookies
-    return {"has_secret": int(cookies is not None), "secret": cookies.secrets[0] if cookies else b""}
+def _secrets(fast: FastPath) -> dict[str, int | bytes]:
+    """What cookies are made and verified with; all cookies are the server's where there are too many."""
+    engine = fast.engine
+    secrets = engine.cookies.secrets if engine.cookies else ()
+    if len(secrets) > image.bounds()["MAX_SECRETS"]:
+        secrets = ()
+    return {"secrets": len(secrets), "secret": b"".join(secrets), "requires_cookies": int(engine.require_cookies)}

@@ -158,42 +158,82 @@ def test_many_sources(snapshot: Snapshot) -> None:
         assert known > 1400
 
 
-def test_cookies(snapshot: Snapshot) -> None:
-    """A current server cookie of the source is answered with itself, after ECS too; any other is left to the server."""
-    secrets = bytes(range(16)), bytes(16)
-    engine = Engine(replace(snapshot, cookie_secrets=secrets))
-    jar, old = Cookies(secrets), Cookies(secrets[1:])
+def cookie_question(cookie: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+    option = b"\0\x0a" + len(cookie).to_bytes(2, "big") + cookie
+    return question("www.example.test", 28, opt(before + option + after))
 
-    def wire(cookie: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
-        option = b"\0\x0a" + len(cookie).to_bytes(2, "big") + cookie
-        return question("www.example.test", 28, opt(before + option + after))
 
+SECRETS = bytes(range(16)), bytes(16)
+SUBNET = ECS + bytes([198, 51, 100])
+
+
+def cookies_of(source: str) -> list[bytes]:
+    """Options of a source: a client's cookie, server's ones that are current, to be renewed, of the former secret, too
+    old, of the future, and those that are none of ours."""
+    peer, jar, old = ip_address(source).packed, Cookies(SECRETS), Cookies(SECRETS[1:])
+    good = jar.check(b"8 bytes.", peer, NOW).answer
+    return [
+        good[:8],
+        good,
+        *(jar.check_at(b"8 bytes.", peer, int(NOW) + age).answer for age in (-1700, -1900, -3400, -3800, 100, 500)),
+        old.check(b"8 bytes.", peer, NOW).answer,
+        Cookies([b"x" * 16]).check(b"8 bytes.", peer, NOW).answer,
+        jar.check(b"8 bytes.", ip_address(RESOLVER).packed, NOW).answer,
+        b"other..." + good[8:],
+        good[:8] + b"\2" + good[9:],
+        good[:-1] + bytes((good[-1] ^ 1,)),
+    ]
+
+
+@pytest.mark.parametrize("source", [STRANGER, CLIENT])
+@pytest.mark.parametrize("before", [b"", SUBNET])
+@pytest.mark.parametrize("required", [False, True])
+def test_cookies(snapshot: Snapshot, source: str, before: bytes, *, required: bool) -> None:
+    """A client cookie is answered with a server cookie, a current one with itself, others with another; where cookies
+    are required, invalid ones are left to the server."""
+    engine = Engine(replace(snapshot, cookie_secrets=SECRETS), require_cookies=required)
     with loaded(FastPath(engine)) as program:
-        for source in (STRANGER, CLIENT):
-            peer = ip_address(source).packed
-            good = jar.check(b"8 bytes.", peer, NOW).answer
-            subnet = ECS + bytes([198, 51, 100])
-            for asked in (wire(good), wire(good, subnet)):
-                by_server = engine.decide(asked, ip_address(source), Arrival("public", Transport.UDP), NOW).wire
-                assert program.ask_until_known(asked, source) == by_server
-                assert good in (by_server or b"")
-            others = [
-                wire(good, after=subnet),
-                wire(good[:8]),
-                wire(b"other..." + good[8:]),
-                wire(good[:-1] + bytes((good[-1] ^ 1,))),
-                wire(jar.check(b"8 bytes.", ip_address(RESOLVER).packed, NOW).answer),
-                wire(old.check(b"8 bytes.", peer, NOW).answer),
-                wire(jar.check(b"8 bytes.", peer, NOW - 1801).answer),
-                wire(jar.check(b"8 bytes.", peer, NOW + 400).answer),
-            ]
-            before = program.feeder.reasons()["unknown-option"]
-            assert [program.ask(other, source) for other in others] == [None] * len(others)
-            assert program.feeder.reasons()["unknown-option"] == before + len(others)
-        changed = FastPath(Engine(replace(snapshot, generation=2, cookie_secrets=secrets[1:]), engine))
-        program.feeder.use(changed)
-        program.at(NOW)
-        assert program.ask(wire(good), CLIENT) is None
+        program.ask_until_known(cookie_question(cookies_of(source)[1], before), source)
+        answered = 0
+        for cookie in cookies_of(source):
+            wire = cookie_question(cookie, before)
+            by_server = engine.decide(wire, ip_address(source), Arrival("public", Transport.UDP), NOW)
+            left = program.feeder.reasons()["unknown-option"]
+            assert program.ask(wire, source) == (by_server.wire if by_server.cookie_valid or not required else None)
+            assert program.feeder.reasons()["unknown-option"] - left == (required and not by_server.cookie_valid)
+            answered += by_server.cookie_valid
+        assert answered == 6
+
+
+def test_a_client_cookie_makes_it_known(snapshot: Snapshot) -> None:
+    """Who never sends a server's cookie gets answers from the kernel too, and as long as the server's ones may be."""
+    engine = Engine(replace(snapshot, cookie_secrets=SECRETS))
+    with loaded(FastPath(engine)) as program:
+        wire = cookie_question(b"8 bytes.")
+        answer = program.ask_until_known(wire, STRANGER)
+        assert answer == engine.decide(wire, ip_address(STRANGER), Arrival("public", Transport.UDP), NOW).wire
+        program.at(NOW + 128)
+        assert program.ask(wire, STRANGER) not in (answer, None)
+
+
+def test_other_cookies(snapshot: Snapshot) -> None:
+    """Cookies of other lengths, before other options, and all where there is no secret, are the server's."""
+    good = cookies_of(STRANGER)[1]
+    with loaded(FastPath(Engine(replace(snapshot, cookie_secrets=SECRETS)))) as program:
+        program.ask_until_known(cookie_question(good), STRANGER)
+        before = program.feeder.reasons()["unknown-option"]
+        others = [cookie_question(good, after=SUBNET), *(cookie_question(good[:n]) for n in (0, 7, 16, 23))]
+        others += [cookie_question(good + bytes(8)), cookie_question(good[:8], after=b"\0\x0c\0\0")]
+        assert [program.ask(other, STRANGER) for other in others] == [None] * len(others)
+        assert program.feeder.reasons()["unknown-option"] == before + len(others)
+        for secrets in (SECRETS[1:], ()):
+            changed = FastPath(Engine(replace(snapshot, generation=2, cookie_secrets=secrets)))
+            program.feeder.use(changed)
+            program.at(NOW)
+            program.ask_until_known(MADE, STRANGER)
+            answer = program.ask(cookie_question(good), STRANGER)
+            assert bool(answer) is bool(secrets)
+            assert good not in (answer or b"")
 
 
 def test_names_that_do_not_exist_are_not_asked_about_again(program: Kernel) -> None:
