@@ -133,11 +133,15 @@ def test_a_paused_dns_node(visit: Open, at_work: Site, keep: Callable[..., None]
         scope = page.get_by_label("Figures of").locator("option", has_text="paused-node")
         expect(scope).to_be_attached(timeout=2 * WAIT_MS)
         time.sleep(1)
-        told(
-            lambda: process.send_signal(signal.SIGSTOP),
-            alarm,
-            re.compile(r"Node paused-node \(dns\) has not reported for \d s: .* systemctl status dnsvip-serve"),
-        )
+        late = re.compile(r"Node paused-node \(dns\) has not reported for \d s: .* systemctl status dnsvip-serve")
+        seen: list[bool] = []
+        while not any(seen) and len(seen) < 3:  # a busy machine may miss the two seconds in which it is late only
+            told(lambda: process.send_signal(signal.SIGSTOP), alarm, re.compile("Node paused-node"))
+            seen.append(bool(late.search(alarm.inner_text())))
+            if not seen[-1]:
+                process.send_signal(signal.SIGCONT)
+                expect(page.locator(".alarm", has_text="paused-node")).to_have_count(0, timeout=WAIT_MS)
+        assert any(seen)
         keep(page, "overview-paused")
         expect(alarm).to_contain_text("Node paused-node (dns) has stopped reporting", timeout=WAIT_MS)
         process.send_signal(signal.SIGCONT)
