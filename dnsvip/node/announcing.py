@@ -66,19 +66,21 @@ class Announcer:
 
     async def _step(self) -> None:
         at, against = time.monotonic(), self._against()
-        before, after = self._now, {}
+        before, now = self._now, dict[Prefix, Announcement]()
         for prefix, reasons in against.items():
             codes = {reason.code for reason in reasons}
             was = before.get(prefix, Announcement())
-            after[prefix] = advance(was, codes, at, self._grace_seconds(), self._hold_seconds)
-        changed = {prefix: one for prefix, one in after.items() if one != before.get(prefix, Announcement())}
-        if not changed and before.keys() == after.keys() and at < self._repaired + REPAIR_SECONDS:
+            now[prefix] = advance(was, codes, at, self._grace_seconds(), self._hold_seconds)
+        self._now = now
+        changed = [name for name, one in now.items() if one.standing is not before.get(name, Announcement()).standing]
+        if not changed and before.keys() == now.keys() and at < self._repaired + REPAIR_SECONDS:
             return
-        self._now, self._repaired = after, at
-        await self._in_worker(lambda: self._routes.align({prefix: one.standing for prefix, one in after.items()}))
-        for prefix, one in changed.items():
+        self._repaired = at
+        await self._in_worker(lambda: self._routes.align({prefix: one.standing for prefix, one in now.items()}))
+        for prefix in changed:
             why = [reason.message for reason in against[prefix]]
-            log.info("route", prefix=str(prefix), standing=one.standing.name.lower(), **({"why": why} if why else {}))
+            standing = now[prefix].standing.name.lower()
+            log.info("route", prefix=str(prefix), standing=standing, **({"why": why} if why else {}))
 
     async def _in_worker(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._worker, work)

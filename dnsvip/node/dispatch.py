@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 import structlog
 import uvloop
 
+from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.control import SOCKET, Control
 from dnsvip.dispatcher.io.data_plane import DataPlane
-from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
+from dnsvip.dispatcher.io.health.checks import Health, with_health
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix

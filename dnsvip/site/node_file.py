@@ -179,7 +179,12 @@ class AnnounceSettings:
     hold_seconds: Annotated[
         float,
         Field(ge=0, le=3600, allow_inf_nan=False),
-        About("Hold", "Time for which a withdrawn prefix is not announced again, so that it does not flap.", unit="s"),
+        About(
+            "Hold",
+            "Time for which a node must have been ready again before it announces a withdrawn prefix; more than "
+            "interval and timeout of the servers' checks together.",
+            unit="s",
+        ),
     ] = 5.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from dnsvip.dispatcher.io.health.checks import MOST_REPORTED, reported
+from dnsvip.dispatcher.health.report import MOST_REPORTED, reported
 from dnsvip.site.epochs import NodeReport
 from tests.admin.conftest import Api
 

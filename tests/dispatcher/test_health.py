@@ -17,10 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.health import checks as health_module
-from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, reported, with_health
+from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, with_health
+from dnsvip.dispatcher.io.health.links import Links
 from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp, url_of
-from dnsvip.site import Check, Pool, Server, ServerState, Site, Snapshot
+from dnsvip.site import Address, Check, Pool, Server, ServerState, Site, Snapshot
 from dnsvip.site.rules import check_one
 
 LOOPBACK = ip_address("::1")
@@ -317,6 +319,52 @@ async def test_a_server_dies_and_comes_back() -> None:
         assert "refused" in shown["note"].lower()
         async with listening(saying(b""), port):
             await until(lambda: acted[-1] is base)
+
+
+class OneLink(Links):
+    """A link that a test takes away: `away` is the interface without a carrier, or empty."""
+
+    away = "eth0"
+
+    async def lost(self, address: Address) -> str:
+        """See Links.lost."""
+        return self.away
+
+    def is_back(self, interface: str) -> bool:
+        """See Links.is_back."""
+        return self.away != interface
+
+
+async def test_a_link_that_is_away() -> None:
+    """Servers behind a link without a carrier are drained, not down, as their flows would move; they are not probed
+    meanwhile, and with the first that passes all are back at once."""
+    links = OneLink()
+    health = Health(links)
+    async with watching(health) as acted:
+        async with listening(saying(b"")) as port:
+            pass
+        base = snapshot(Check(tcp=port, interval=0.1, fall=1, rise=50), *[ServerState.UP] * 3)
+        health.update(base)
+        await until(lambda: {row["state"] for row in health.status()} == {"drain"})
+        assert {(row["set"], row["note"], row["passing"]) for row in health.status()} == {
+            ("up", "eth0 has no carrier", False)
+        }
+        assert list(health.usable(["p"])) == []
+        await until(lambda: bool(acted) and states_of(acted[-1]) == {ServerState.DRAIN})
+        acted.clear()
+        probes = health.probes
+        await asyncio.sleep(0.3)
+        assert health.probes == probes
+        async with listening(saying(b""), port):
+            links.away = ""
+            await until(lambda: bool(acted))
+            assert acted == [base]
+        await until(lambda: states_of(acted[-1]) == {ServerState.DOWN})
+
+
+def states_of(found: Snapshot) -> set[ServerState]:
+    """The states of the servers of pool p."""
+    return {server.state for server in found.site.pools["p"].servers}
 
 
 async def test_an_agent_beside_a_check() -> None:

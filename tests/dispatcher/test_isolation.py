@@ -15,8 +15,9 @@ from dnsvip.dispatcher import dispatch_tables
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.engine import outcome
 from dnsvip.dispatcher.flows.flow import Flows
+from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.health import checks
-from dnsvip.dispatcher.io.health.checks import Health, reported, with_health
+from dnsvip.dispatcher.io.health.checks import Health, with_health
 from dnsvip.dispatcher.io.health.probes import Result
 from dnsvip.dispatcher.reason import Action
 from dnsvip.dispatcher.verdict import Verdict

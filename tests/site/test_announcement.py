@@ -16,13 +16,29 @@ Step = tuple[float, Sequence[Code], Standing]
 
 COURSES: dict[str, list[Step]] = {
     "ready at once, as it was never withdrawn": [(0, (), UP), (9, (), UP)],
-    "withdrawn at once, back after the hold": [(0, (), UP), (1, FAILED, DOWN), (5, (), DOWN), (6, (), UP)],
-    "held from its withdrawal, however it flaps": [
+    "withdrawn at once, back after the hold": [(0, (), UP), (1, FAILED, DOWN), (5, (), DOWN), (10, (), UP)],
+    "held from when it is ready again": [
+        (0, (), UP),
+        (1, FAILED, DOWN),
+        (99, (), DOWN),
+        (103, (), DOWN),
+        (104, (), UP),
+    ],
+    "a relapse starts the hold anew": [
         (0, (), UP),
         (1, FAILED, DOWN),
         (3, (), DOWN),
         (4, FAILED, DOWN),
-        (6, (), UP),
+        (6, (), DOWN),
+        (10, (), DOWN),
+        (11, (), UP),
+    ],
+    "undrained after it has left": [
+        (0, (), UP),
+        (1, DRAINED, LEAVING),
+        (3, DRAINED, DOWN),
+        (9, (), DOWN),
+        (14, (), UP),
     ],
     "drained in two steps": [
         (0, (), UP),

@@ -2,6 +2,9 @@
 
 Pure: a HealthState and a result give the next HealthState; times are arguments (unix seconds). A check's word
 is beside the operator's, never over it: what is drained, down or in maintenance stays so.
+
+A server that cannot be reached because this host's own link is away is drained, not down: all servers behind that link
+seem to fail at once, and the first to pass again would be given the flows of all others.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ class HealthState:
 
     `streak` counts results in a row that say the contrary of `passing`. `running`, `mode` and `percent` are what the
     agent said last, `percent` as far as it has been taken (`weighed` is when); `silence` is why it said nothing the
-    last time. `since` is when the server's state changed.
+    last time. `since` is when the server's state changed. `away` is the interface of this host without a carrier that
+    the server is reached by: no failure of the server's.
     """
 
     passing: bool = True
@@ -41,6 +45,7 @@ class HealthState:
     silence: str = ""
     weighed: float = 0.0
     since: float = 0.0
+    away: str = ""
 
 
 def after_check(state: HealthState, check: Check, passed: bool, note: str, now: float) -> HealthState:
@@ -57,6 +62,19 @@ def after_check(state: HealthState, check: Check, passed: bool, note: str, now: 
         failures=state.failures + (not passed),
         since=now if turns else state.since,
     )
+
+
+def after_lost_link(state: HealthState, interface: str, now: float) -> HealthState:
+    """The state after a check that failed as this host's own link is away: neither a failure nor a success."""
+    note, since = f"{interface} has no carrier", state.since if state.away else now
+    return replace(
+        state, away=interface, streak=0, note=note, probes=state.probes + 1, failures=state.failures + 1, since=since
+    )
+
+
+def after_link(state: HealthState, now: float) -> HealthState:
+    """The state after the first check that passed by a link that was away: as before it went."""
+    return replace(state, away="", streak=0, note="", since=now)
 
 
 def after_report(state: HealthState, report: Report, now: float) -> HealthState:
@@ -101,6 +119,8 @@ def _effective_state(said: ServerState, state: HealthState) -> ServerState:
         return ServerState.DOWN
     if said is ServerState.DRAIN:
         return said
+    if state.away:
+        return ServerState.DRAIN  # its flows stay: moved to another server they would be reset when the link is back
     return _MODES[state.mode]
 
 

@@ -9,13 +9,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import structlog
 
-from dnsvip.dispatcher.health.health_state import HealthState, after_check, after_report, effective, effective_pool
+from dnsvip.dispatcher.health.health_state import (
+    HealthState,
+    after_check,
+    after_link,
+    after_lost_link,
+    after_report,
+    effective,
+    effective_pool,
+)
+from dnsvip.dispatcher.io.health.links import Links
 from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp
 from dnsvip.errors import Problem
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Snapshot
@@ -32,11 +41,6 @@ SETTLE_SECONDS = 0.25
 
 RETRY_SECONDS = 3.0
 """Time between two attempts to apply a change of the snapshot."""
-
-MOST_REPORTED = 400
-"""At some 160 bytes each this bounds a node's report to 64 KiB."""
-MOST_PROBLEMS = 100
-_REPORTED = ("pool", "name", "set", "state", "weight", "passing", "load", "note", "since")
 
 Key: TypeAlias = tuple[str, str, bytes]
 Probe: TypeAlias = Callable[[Address, Check], Awaitable[Result]]
@@ -55,8 +59,9 @@ class Health:
     """The health of every checked server. `update` for each snapshot, `run` until cancelled, then `stop`. A pool that
     makes code raise stays as it is set, a check that does so fails; `problems` names them."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: Links | None = None) -> None:
         self.probes = self.failures = 0
+        self._links = links or Links()
         self._faults: dict[str, Problem] = {}
         self._states: dict[Key, HealthState] = {}
         self._servers: dict[Key, Server] = {}
@@ -126,6 +131,7 @@ class Health:
             task.cancel()
         self._work.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._links.close()
 
     def counters(self) -> dict[str, int]:
         """Numbers of probes and of failures."""
@@ -194,12 +200,15 @@ class Health:
                 pause = RETRY_SECONDS
 
     async def _round(self, key: Key, address: Address, check: Check, kind: str) -> float:
-        """One probe and what follows from it; the seconds to the next one."""
-        async with self._slots:
-            result = await self._probe(address, check, kind)
-        self.probes += 1
-        self.failures += not result.passed
-        self._take(key, check, kind, result)
+        """One probe and what follows from it, none while its link is away; the seconds to the next one."""
+        before = self._states.get(key, HealthState())
+        if not before.away or self._links.is_back(before.away):
+            async with self._slots:
+                result = await self._probe(address, check, kind)
+            self.probes += 1
+            self.failures += not result.passed
+            lost = "" if result.passed or not before.passing else await self._links.lost(address)
+            self._take(key, check, kind, result, lost)
         return check.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     async def _probe(self, address: Address, check: Check, kind: str) -> Result:
@@ -210,11 +219,26 @@ class Health:
             log.exception("unexpected error in a probe", kind=kind)
             return Result(passed=False, note=type(error).__name__)
 
-    def _take(self, key: Key, check: Check, kind: str, result: Result) -> None:
+    def _take(self, key: Key, check: Check, kind: str, result: Result, lost: str) -> None:
         server, before = self._servers.get(key), self._states.get(key)
         if server is None or before is None:
             return  # removed from the site meanwhile
-        after = self._states[key] = _after(before, check, kind, result, time.time())
+        if result.passed and before.away:
+            self._back(before.away)
+            before = self._states[key]
+        now = time.time()
+        after = after_lost_link(before, lost, now) if lost else _after(before, check, kind, result, now)
+        self._states[key] = after
+        self._note(key, server, before, after)
+
+    def _back(self, interface: str) -> None:
+        """All servers behind a link are as before it was away, at once."""
+        for key, state in self._states.items():
+            if state.away == interface:
+                after = self._states[key] = after_link(state, time.time())
+                self._note(key, self._servers[key], state, after)
+
+    def _note(self, key: Key, server: Server, before: HealthState, after: HealthState) -> None:
         was, is_now = effective(server, before), effective(server, after)
         if was != is_now:
             self._changed.set()
@@ -229,20 +253,6 @@ def _after(state: HealthState, check: Check, kind: str, result: Result, now: flo
     if kind == "agent" and (check.tcp is not None or check.http is not None):
         return replace(state, silence=result.note)
     return after_check(state, check, result.passed, result.note or state.note, now)
-
-
-def reported(health: list[dict[str, Any]], problems: Iterable[Mapping[str, str]] = ()) -> dict[str, Any]:
-    """What a dispatcher reports of itself: a warning of each broken object, and the health of MOST_REPORTED servers,
-    unhealthy ones first, with the number left out. It is written to the database every second, so it is short."""
-    ordered = sorted(health, key=lambda row: (row["passing"], row["state"] == row["set"], row["pool"], row["name"]))
-    rows = [{name: row[name] for name in _REPORTED} for row in ordered[:MOST_REPORTED]]
-    report: dict[str, Any] = {"health": rows, "health_left_out": len(health) - len(rows)} if health else {}
-    first = {problem["where"]: problem["message"] for problem in problems}
-    some = list(first.items())[:MOST_PROBLEMS]
-    warnings = [f"{where} {message}; its packets are dropped or refused" for where, message in some]
-    about = [where.split(".", 1) for where, _ in some]
-    broken = {"broken_objects": [where for where, _ in some], "warnings": warnings, "about": about}
-    return report | (broken if some else {})
 
 
 def with_health(status: dict[str, Any], health: Health) -> dict[str, Any]:
@@ -282,7 +292,7 @@ def _shown(pool: Pool, server: Server, state: HealthState) -> dict[str, Any]:
         "set": server.state.value,
         "state": now.state.value,
         "weight": now.weight if now.state is ServerState.UP else 0,
-        "passing": state.passing and state.running,
+        "passing": state.passing and state.running and not state.away,
         "load": state.percent,
         "note": state.note,
         "agent": state.silence,

@@ -20,7 +20,7 @@ DEVICE = "dnsvip0"
 """The name of our TUN device."""
 TUN = "/dev/net/tun"
 _TUNSETIFF, _SIOCGIFFLAGS = 0x400454CA, 0x8913
-_IFF_TUN, _IFF_NO_PI, _IFF_UP = 0x0001, 0x1000, 0x0001
+_IFF_TUN, _IFF_NO_PI, _IFF_UP, _IFF_RUNNING = 0x0001, 0x1000, 0x0001, 0x0040
 
 _ADVICE = {
     errno.ENOENT: f"{TUN} is missing: load the kernel's tun module (modprobe tun), "
@@ -50,13 +50,22 @@ def open_tun(name: str) -> int:
 
 def is_up(name: str) -> bool:
     """Whether there is a network device of this name, and it is up."""
+    return bool(_flags(name) & _IFF_UP)
+
+
+def has_carrier(name: str) -> bool:
+    """Whether there is a network device of this name that is up and has a link."""
+    return bool(_flags(name) & _IFF_RUNNING)
+
+
+def _flags(name: str) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0))
         except OSError:
-            return False
+            return 0
     flags: int = struct.unpack_from("16xH", answer)[0]
-    return bool(flags & _IFF_UP)
+    return flags
 
 
 def check_forwarding(snapshot: Snapshot) -> None:
