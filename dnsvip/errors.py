@@ -58,6 +58,10 @@ class OwnRequests(DatabaseBusy):
     """The caller itself has too many requests that use the database."""
 
 
+class TooManySessions(DatabaseBusy):
+    """All sessions of the console are others', each of whom has as few as the caller would."""
+
+
 class UnreadableError(StoreError):
     """One object that is stored in a form that this version cannot read; it can be replaced and removed."""
 

@@ -7,8 +7,9 @@ Built once per snapshot, read-only afterwards. A server keeps its number over sn
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TypeAlias
 
@@ -53,10 +54,18 @@ class Ring:
 
     targets: tuple[Target, ...]
     places: array[int]
+    _shares: list[float] = field(default_factory=list, repr=False, compare=False)
 
     def pick(self, flow_hash: int) -> Target | None:
         """The server for a hash."""
         return self.targets[self.places[flow_hash % len(self.places)]] if self.places else None
+
+    def shares(self) -> Sequence[float]:
+        """The share of new flows of each target, 0 to 1. It is counted once, as that takes milliseconds."""
+        if not self._shares:
+            count = Counter(self.places)
+            self._shares.extend(count[number] / len(self.places) for number in range(len(self.targets)))
+        return self._shares
 
 
 _KEYLESS = Problem(

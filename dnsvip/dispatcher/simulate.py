@@ -7,7 +7,6 @@ dispatcher with nothing else to do. Health checks are the dispatcher's own knowl
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from dataclasses import dataclass
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
@@ -71,6 +70,6 @@ def syn(source: Address, port: int, address: Address, service_port: int) -> byte
 def _candidates(tables: DispatchTables, route: Route | None, version: int) -> tuple[Candidate, ...]:
     members = tables.rosters().get((route.pool if route else None) or "", ())
     ring = tables.ring(route.pool if route else None, version)
-    places = Counter(ring.places)
-    share = {(target.pool, target.name): places[n] / len(ring.places) for n, target in enumerate(ring.targets)}
+    shares = zip(ring.targets, ring.shares(), strict=True)
+    share = {(target.pool, target.name): part for target, part in shares}
     return tuple(Candidate(server, share.get((pool.name, server.name), 0.0)) for pool, server in members)

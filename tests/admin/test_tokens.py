@@ -153,6 +153,18 @@ async def test_rate(api: Api) -> None:
     assert (await api("GET", "status")).status == 200
 
 
+async def test_a_request_of_many_changes(api: Api) -> None:
+    """It counts as many requests as it makes changes: those that follow wait for them."""
+    headers = await made(api, per_minute=10)
+    pools = [pool["name"] for pool in (await api.ok("GET", "pools"))["items"] if pool["servers"]]
+    pools += [f"no-{number}" for number in range(30)]
+    states = {f"{pool}/{number}": "up" for pool in pools for number in range(3)}
+    assert (await api("POST", "server-states", {"states": states}, headers=headers)).status == 200
+    answer = await api("GET", "status", headers=headers)
+    check(answer, "rate-limited")
+    assert 6 * (len(pools) - 10) < int(answer.headers["Retry-After"]) <= 6 * (len(pools) - 8)
+
+
 def test_rates_refill() -> None:
     """A token's requests come back evenly over the minute, up to its rate."""
     rates = Rates()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -63,3 +64,26 @@ def test_every_place_is_taken(weights: dict[str, int]) -> None:
     assert sorted(servers) == sorted(name for name, weight in weights.items() if weight)
     assert all(0 <= number < len(servers) for number in ring)
     assert len(ring) == (251 if servers else 0)
+
+
+def test_one_much_heavier_than_many() -> None:
+    """A ring takes as long whatever the weights are: while one is made, changes and revocations wait."""
+    weights = [("heavy", 1000), *((f"light-{n}", 1) for n in range(4000))]
+    start = process_time()
+    shares = Counter(names(weights))
+    assert process_time() - start < 2
+    assert shares["heavy"] / RING_SIZE == pytest.approx(0.2, rel=0.05)
+    assert min(shares.values()) >= 13
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=6))
+def test_turns(weights: list[int]) -> None:
+    """The turns are those of the paper, counted round by round."""
+    servers, ring = build_ring([(f"{n}", weight) for n, weight in enumerate(weights)], 251)
+    had = Counter[str]()
+    while sum(had.values()) < 251:
+        rounds = had.most_common(1)[0][1] + 1 if had else 1
+        due = [f"{n}" for n, weight in enumerate(weights) if rounds * weight >= (had[f"{n}"] + 1) * max(weights)]
+        had.update(due[: 251 - sum(had.values())])
+    assert Counter(servers[number] for number in ring) == had

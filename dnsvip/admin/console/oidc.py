@@ -27,7 +27,7 @@ from dnsvip.admin.console.users import PROVIDER, START
 from dnsvip.admin.http.auth import Attempts, open_to_all
 from dnsvip.admin.http.source import source_of
 from dnsvip.admin.node import NODE
-from dnsvip.errors import StoreError
+from dnsvip.errors import StoreError, TooManySessions
 from dnsvip.site.node_oidc import OidcSettings
 from dnsvip.store.access.console_sessions import owner_of
 
@@ -134,6 +134,8 @@ async def callback(request: web.Request) -> web.Response:
         if error.code != "expired":  # which has cost nothing
             failures.fail(source, time.monotonic())
         response = _failed(request, error)
+    except TooManySessions as error:
+        response = _failed(request, SignInError("full", str(error)))
     except StoreError as error:
         response = _failed(request, SignInError("database", str(error)))
     secure = _is_secure(request.app[PROVIDER].settings)

@@ -121,6 +121,12 @@ class Rates:
         self._levels[name] = (level - 1, now)
         return 0.0
 
+    def count_more(self, name: str, number: int) -> None:
+        """Count so many more for the request that has just been let in: those that follow wait for them."""
+        if name in self._levels:
+            level, since = self._levels[name]
+            self._levels[name] = (level - number, since)
+
 
 class Uses:
     """Records in the database when tokens were last used, in the background and at intervals."""
@@ -146,6 +152,13 @@ class Uses:
 async def _note(request: web.Request, name: str, now: float) -> None:
     with suppress(StoreError):
         await request.app[NODE].store().tokens.note_use(name, now)
+
+
+def count_changes(request: web.Request, number: int) -> None:
+    """Count a request that makes so many changes as so many requests of its token."""
+    token = request[CALLER].token
+    if token is not None and token.per_minute:
+        request.app[RATES].count_more(token.name, number - 1)
 
 
 ATTEMPTS_KEY = web.AppKey("attempts", Attempts)

@@ -1,6 +1,6 @@
 """/server-states: the states of many servers by one request, such as to drain a rack and to undo that.
 
-Each pool is one change; the answer has the outcome of each server.
+Each pool is one change, and counts as one request of the token; the answer has the outcome of each server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import ConfigDict, Field
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import demand
+from dnsvip.admin.http.auth import count_changes, demand
 from dnsvip.admin.http.collection import GENERATION, Outcome, change
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import refusal_of
@@ -68,6 +68,7 @@ async def set_states(request: web.Request) -> web.Response:
         pools.setdefault(pool, {})[server] = state
     for pool in pools:
         demand(request, Action.WRITE, "pool", pool)
+    count_changes(request, len(pools))
     items: list[StateOutcome] = []
     generation: int | None = None
     async with turn(request):

@@ -7,7 +7,8 @@ server moves few places of the others. Health is the caller's matter: it lists t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from struct import Struct
 
 from siphash24 import siphash24
@@ -35,27 +36,30 @@ def _fill(ring: array[int], entries: list[tuple[str, int]], size: int) -> None:
     """Each server in turn takes the next free place of its permutation.
 
     A server has a turn in a round when its weight, summed up over the rounds, has reached the next
-    multiple of the largest one.
+    multiple of the largest one, which has one in each.
     """
     place = [_hash(_OFFSET_KEY, name) % size for name, _ in entries]
     skip = [_hash(_SKIP_KEY, name) % (size - 1) + 1 for name, _ in entries]
-    largest = max((weight for _, weight in entries), default=0)
-    due = [largest] * len(entries)
-    free, rounds = len(ring), 0
-    while free:
-        rounds += 1
-        for number, (_, weight) in enumerate(entries):
-            if rounds * weight < due[number]:
-                continue
-            due[number] += largest
-            at, step = place[number], skip[number]
-            while ring[at] >= 0:
-                at = (at + step) % size
-            ring[at] = number
-            place[number] = (at + step) % size
-            free -= 1
-            if not free:
-                return
+    for number in islice(_turns([weight for _, weight in entries]), len(ring)):
+        at, step = place[number], skip[number]
+        while ring[at] >= 0:
+            at = (at + step) % size
+        ring[at] = number
+        place[number] = (at + step) % size
+
+
+def _turns(weights: list[int]) -> Iterator[int]:
+    """Whose turn it is, without an end. The next round of each is kept, so who is not due costs nothing: of very many
+    servers one may be much heavier than the others."""
+    largest, had = max(weights, default=0), [0] * len(weights)
+    due: dict[int, list[int]] = {}
+    for number, weight in enumerate(weights):
+        due.setdefault(-(-largest // weight), []).append(number)
+    for rounds in count(1) if weights else ():
+        for number in sorted(due.pop(rounds)):
+            yield number
+            had[number] += 1
+            due.setdefault(-(-(had[number] + 1) * largest // weights[number]), []).append(number)
 
 
 def flow_hash(key: bytes) -> int:

@@ -8,12 +8,16 @@ raises Broken; of its certificate only names are read that a trusted authority h
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.listener_files import ListenerFiles
@@ -29,6 +33,12 @@ MOST_SHAKEN = 1 << 16
 
 READ = 1 << 14
 """The most that one record holds (RFC 8446 section 5.1)."""
+
+NAMING = x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier
+"""The kinds of alternative names that identify, beside the common name."""
+
+UNREADABLE = ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType
+"""What reading a damaged certificate raises."""
 
 TokenOf: TypeAlias = Callable[[str, IPv4Address | IPv6Address], str | None]
 """(token as it was sent, source) -> the name of the token, None where it is none of ours."""
@@ -102,10 +112,14 @@ class Channel:
     def certificate(self) -> tuple[tuple[str, ...], float]:
         """The names in the peer's certificate, which has been verified, and its end in unix seconds; none where it has
         shown none. In a session that is resumed it is as it was then: its time may be over."""
-        der, parts = self._session.getpeercert(binary_form=True), self._session.getpeercert()
-        if not der or not parts:
+        der = self._session.getpeercert(binary_form=True)
+        if not der:
             return (), inf
-        return tuple(names_in(parts, der)), ssl.cert_time_to_seconds(cast("str", parts["notAfter"]))
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            return names_in(certificate), certificate.not_valid_after_utc.timestamp()
+        except UNREADABLE:  # OpenSSL reads more than there should be
+            raise Broken from None
 
     def decrypt(self) -> bytes:
         """The next piece that the peer has sent; b"" where none is complete."""
@@ -211,15 +225,18 @@ def token_label(names: Container[str], server_name: str | None) -> str | None:
     return label if parent in names and f"{label}.{parent}" not in names else None
 
 
-def names_in(certificate: Mapping[str, Any], der: bytes) -> Iterator[str]:
+def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
     """The names by which a client certificate identifies, as `Arrival.certificate` has them: the most exact first.
-    `certificate` is as `ssl.SSLSocket.getpeercert` gives it."""
-    yield FINGERPRINT + sha256(der).hexdigest()
-    common = (value for part in certificate.get("subject", ()) for key, value in part if key == "commonName")
-    others = (value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "email", "URI"))
-    for name in (*others, *common):
-        if isinstance(name, str) and not (lower := name.lower()).startswith(FINGERPRINT):  # nobody names himself so
-            yield lower
+    Raises UNREADABLE."""
+    try:
+        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [name.value for name in others if isinstance(name, NAMING)]
+    except x509.ExtensionNotFound:
+        names = []
+    names += [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    lower = (name.lower() for name in names)
+    own = (name for name in lower if not name.startswith(FINGERPRINT))  # nobody names himself so
+    return FINGERPRINT + sha256(certificate.public_bytes(Encoding.DER)).hexdigest(), *own
 
 
 def _no_password() -> str:

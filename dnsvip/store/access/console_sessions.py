@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import DnsvipError
+from dnsvip.errors import DnsvipError, TooManySessions
 from dnsvip.store.access.tokens import Token, token_of
 from dnsvip.store.database.damage import moment, readable
 from dnsvip.store.database.session import Session
@@ -24,7 +25,8 @@ from dnsvip.store.database.tables import console_session, token
 from dnsvip.store.database.warrant import Warrant, warrant_of
 
 MOST, MOST_EACH = 256, 16
-"""Sessions in all, and of one token or user; the one used longest ago gives way."""
+"""Sessions in all, and of one token or user. Who has too many loses the one used longest ago; where all places are
+taken, so does who has most."""
 
 IDLE = 3600.0
 """Seconds without a request after which a session ends."""
@@ -77,7 +79,7 @@ class ConsoleSessions:
         self._session = session
 
     async def open(self, new: StoredSession) -> None:
-        """Store a session that begins; it makes no generation."""
+        """Store a session that begins; it makes no generation. Raises TooManySessions."""
         async with self._session.write_unordered() as connection:
             await _make_room(connection, new)
             await connection.execute(insert(console_session).values(**_row(new)))
@@ -130,19 +132,31 @@ class _TokenRow:
 
 
 async def _make_room(connection: AsyncConnection, new: StoredSession) -> None:
-    """Delete what has ended or cannot be read, and of too many those used longest ago: the owner's own first."""
+    """Delete what has ended or cannot be read, and what gives way to the new one; raises TooManySessions."""
     rows = (await connection.execute(select(console_session))).all()
     held = {row.digest: _read(row) for row in rows}
-    live = sorted(
-        (one for one in held.values() if one is not None and not one.is_over(new.used_at)), key=lambda one: one.used_at
-    )
-    own = [one for one in live if one.owner == new.owner]
-    spare = own[: max(0, len(own) + 1 - MOST_EACH)]
-    rest = [one for one in live if one not in spare]
-    kept = {one.digest for one in rest[max(0, len(rest) + 1 - MOST) :]}
+    live = [one for one in held.values() if one is not None and not one.is_over(new.used_at)]
+    kept = {one.digest for one in live} - giving_way(live, new.owner)
     gone = [digest for digest in held if digest not in kept]
     if gone:
         await connection.execute(delete(console_session).where(_among(gone)))
+
+
+def giving_way(live: Sequence[StoredSession], owner: str) -> set[str]:
+    """The sessions that end for a new one of `owner`: never one of somebody who then has fewer than `owner`, so many
+    sign-ins of some push nobody else out. Raises TooManySessions where there is none."""
+    left, gone = sorted(live, key=lambda one: one.used_at), set[str]()
+    while True:
+        count = Counter(one.owner for one in left)
+        if count[owner] < MOST_EACH and len(left) < MOST:
+            return gone
+        most = max(count, key=lambda each: count[each])
+        loser = most if count[owner] < MOST_EACH and count[most] > count[owner] + 1 else owner
+        if not count[loser]:
+            raise TooManySessions(f"{len(left)} others are signed in to the console, which are all that there may be")
+        oldest = next(one for one in left if one.owner == loser)
+        left.remove(oldest)
+        gone.add(oldest.digest)
 
 
 def _among(digests: Sequence[Any]) -> Any:

@@ -9,8 +9,18 @@ import time
 import pytest
 
 from dnsvip.admin.console.sessions import LIFETIME, Sessions
-from dnsvip.errors import RevokedError
-from dnsvip.store.access.console_sessions import IDLE, MOST, MOST_EACH, USED_SECONDS, User, digest_of, owner_of
+from dnsvip.errors import RevokedError, TooManySessions
+from dnsvip.store.access.console_sessions import (
+    IDLE,
+    MOST,
+    MOST_EACH,
+    USED_SECONDS,
+    StoredSession,
+    User,
+    digest_of,
+    giving_way,
+    owner_of,
+)
 from dnsvip.store.access.tokens import hash_of
 from dnsvip.store.database.warrant import IN_FORCE
 from tests.admin.conftest import Api
@@ -71,18 +81,56 @@ async def test_use_is_written_once_a_minute(api: Api) -> None:
 
 
 async def test_sessions_are_bounded(api: Api) -> None:
-    """The one used longest ago gives way, first among the sessions of the same token."""
+    """Of the sessions of one token the one used longest ago gives way."""
     sessions, of_a = Sessions(), hash_of("a")
     cookies = [(await sessions.open(api.store, of_a, secure=False, now=n))[0] for n in range(MOST_EACH + 2)]
     kept = [await sessions.find(api.store, cookie, secure=False, now=99) is not None for cookie in cookies]
     assert kept == [False] * 2 + [True] * MOST_EACH
-    for number in range(MOST):
-        await sessions.open(api.store, hash_of(f"other {number}"), secure=False, now=100)
-    assert await sessions.find(api.store, cookies[-1], secure=False, now=101) is None
-    with sqlite3.connect(api.folder / "test.db") as connection:
-        assert connection.execute("SELECT count(*) FROM console_session").fetchone() == (MOST,)
-    connection.close()
-    assert len(sessions) <= MOST
+
+
+def held(counts: dict[str, int]) -> list[StoredSession]:
+    """So many sessions of each owner, who take turns to use them."""
+    turns = [(number, owner) for owner, count in counts.items() for number in range(count)]
+    return [StoredSession(f"{owner} {number}", owner, False, LIFETIME, number) for number, owner in sorted(turns)]
+
+
+def test_nobody_pushes_others_out() -> None:
+    """Where all places are taken, one of who has most gives way: many sign-ins of some end no session of who has few,
+    and keep nobody from signing in."""
+    crowd = {f"crowd {number}": MOST_EACH for number in range(MOST // MOST_EACH - 1)}
+    live = held({"few": 3, "several": MOST_EACH - 3, **crowd})
+    assert len(live) == MOST
+    for owner in ("newcomer", "few", "several"):
+        (gone,) = giving_way(live, owner)
+        assert gone.startswith("crowd")
+        assert gone.endswith(" 0")
+    assert giving_way(live, "crowd 3") == {"crowd 3 0"}
+    assert giving_way(live[1:], "newcomer") == set()
+
+
+def test_all_places_of_others() -> None:
+    """Where all others have as few, who comes loses a session of its own, or is told; nobody else does."""
+    alone = held({f"{number}": 1 for number in range(MOST)})
+    with pytest.raises(TooManySessions, match="256 others are signed in"):
+        giving_way(alone, "newcomer")
+    assert giving_way(alone, "7") == {"7 0"}
+    two = held({f"{number}": 2 for number in range(MOST // 2)})
+    assert len(giving_way(two, "newcomer")) == 1
+    assert giving_way(two, "7") == {"7 0"}
+
+
+async def test_all_places_are_taken(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database keeps those that do not give way, and nothing of who is refused."""
+    monkeypatch.setattr("dnsvip.store.access.console_sessions.MOST", 2)
+    sessions = Sessions()
+    cookies = [
+        (await sessions.open(api.store, hash_of(owner), secure=False, now=now))[0] for now, owner in enumerate("aabb")
+    ]
+    kept = [await sessions.find(api.store, cookie, secure=False, now=9) is not None for cookie in cookies]
+    assert kept == [False, True, False, True]
+    with pytest.raises(TooManySessions):
+        await sessions.open(api.store, hash_of("c"), secure=False, now=9)
+    assert await sessions.find(api.store, cookies[1], secure=False, now=10)
 
 
 async def test_another_process_knows_it_until_it_is_closed(api: Api) -> None:

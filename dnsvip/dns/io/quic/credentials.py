@@ -7,7 +7,6 @@ meant for something else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeAlias
@@ -17,16 +16,15 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreContext, X509StoreContextError
 
 from dnsvip.dns.io.listener_files import ListenerFiles
 from dnsvip.dns.io.quic.accepted import AccessDenied, BadCertificate
-from dnsvip.dns.io.tls import token_label
+from dnsvip.dns.io.tls import UNREADABLE, names_in, token_label
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_listen import OURS, ListenerTls
-from dnsvip.site.values import FINGERPRINT
 
 WINDOW = 1 << 15
 """Bytes that a peer may send on a stream, and four times as many on all, before it hears from us."""
@@ -75,14 +73,8 @@ class QuicCredentials(ListenerFiles):
             shown, others = X509.from_cryptography(certificate), list(map(X509.from_cryptography, chain))
             X509StoreContext(self._store, shown, others).verify_certificate()
             _check_usage(certificate)
-            return tuple(_names_in(certificate))
-        except (
-            X509StoreContextError,
-            Error,
-            ValueError,
-            x509.DuplicateExtension,
-            x509.UnsupportedGeneralNameType,
-        ) as error:
+            return names_in(certificate)
+        except (X509StoreContextError, Error, *UNREADABLE) as error:
             raise BadCertificate("no authority vouches for the certificate") from error
 
     def _load(self, authorities: str) -> None:
@@ -121,19 +113,6 @@ class QuicCredentials(ListenerFiles):
             max_data=4 * WINDOW,
             max_stream_data=WINDOW,
         )
-
-
-def _names_in(certificate: x509.Certificate) -> list[str]:
-    """As `tls.names_in`, of a parsed certificate."""
-    names = [FINGERPRINT + sha256(certificate.public_bytes(Encoding.DER)).hexdigest()]
-    try:
-        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier)
-        texts = [name.value for name in others if isinstance(name, kinds)]
-    except x509.ExtensionNotFound:
-        texts = []
-    texts += [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    return names + [text.lower() for text in texts if not text.lower().startswith(FINGERPRINT)]
 
 
 def _check_usage(certificate: x509.Certificate) -> None:

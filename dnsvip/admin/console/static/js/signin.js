@@ -24,6 +24,7 @@ const FAILED = {
   token: "What the provider says of you cannot be believed; the node’s log has more.",
   roles: "You are known to the provider, but none of your roles gives rights here. Ask who administers it.",
   busy: "Too many sign-ins at once, or too many that failed. Try again in a minute.",
+  full: "As many are signed in as can be at once. Try again when somebody has signed out.",
   database: "The database is unavailable, so nobody can sign in now.",
 };
 
