@@ -61,14 +61,30 @@ class Postgres:
     def kill(self) -> None:
         """Kill the server's first process with SIGKILL; the others follow it by themselves."""
         self.lives = False
-        first = self.pid
-        others = [pid for pid in _processes() if _stat(pid)[1:2] == [str(first)]]
+        first, *others = self._pids()
         os.kill(first, signal.SIGKILL)
         while any(_stat(pid)[:1] not in ([], ["Z"]) for pid in (first, *others)):
             time.sleep(0.01)
         # Where nobody collects orphans the dead process keeps its number, and would be taken for a living one.
         for lock in (self._data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
             lock.unlink(missing_ok=True)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """All processes stand still meanwhile; what is sent to them is not answered."""
+        pids = self._pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        """The server's processes, the first one first."""
+        first = self.pid
+        return [first, *(pid for pid in _processes() if _stat(pid)[1:2] == [str(first)])]
 
     def promote(self) -> None:
         """Have a standby take writes from now on."""

@@ -6,6 +6,7 @@ lost; secrets are in clear only in a Snapshot. Answers and packets never wait fo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from dnsvip.store.database.places import Places
 from dnsvip.store.database.schema import prepare
 from dnsvip.store.database.session import Identity, Session
 from dnsvip.store.database.warrant import Warrant
-from dnsvip.store.database.watch import watch
+from dnsvip.store.database.watch import cut_where_silent, watch
 from dnsvip.store.dns_token_uses import DnsTokenUses
 from dnsvip.store.drains import Drains
 from dnsvip.store.keys.client_authority import ClientAuthorities
@@ -120,12 +121,18 @@ class Store:
     @asynccontextmanager
     async def joined(cls, access: StoreAccess, differ: ZoneDiffer | None = None) -> AsyncIterator[Store]:
         """The store that another process has opened, by connections of its own, which are made when they are needed and
-        closed at the end."""
-        database, identity = Database(access.url, listen=access.listen), Identity(access.identity)
+        closed at the end, or where the server has been silent for some seconds."""
+        database, watching = (Database(access.url, listen=access.listen) for _ in range(2))
+        identity = Identity(access.identity)
         store = cls(Session(database, access.kek, identity, access.warrant, differ=differ))
+        silent = None if database.is_sqlite else asyncio.create_task(cut_where_silent(database, watching))
         try:
             yield store
         finally:
+            if silent is not None:
+                silent.cancel()
+                await asyncio.wait([silent])
+                await watching.close()
             await store.close()
 
     def for_callers(self, total: int, per_caller: int, patience: float) -> Store:

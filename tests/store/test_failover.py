@@ -19,7 +19,7 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.database.servers import FORMER_SECONDS, Servers, Timelines
-from tests.postgres import Postgres, replicated
+from tests.postgres import Postgres, replicated, running
 from tests.store.conftest import until
 
 Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
@@ -57,6 +57,22 @@ async def test_many_look_for_the_server_at_once(postgres: Postgres) -> None:
     servers.cut()
     assert all(connection.is_closed() for connection in found)
     postgres.drop(url)
+
+
+@pytest.mark.slow
+async def test_a_process_waits_for_no_silent_server(kek: KeyEncryptionKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import or export in a process of its own ends soon after its server has stopped to answer."""
+    monkeypatch.setattr("dnsvip.store.database.watch.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("dnsvip.store.database.watch.SLOW_POLL_SECONDS", 0.2)
+    monkeypatch.setattr("dnsvip.store.database.servers.CONNECT_SECONDS", 2.0)
+    with running() as server:
+        own = await Store.open(server.database(), kek)
+        async with Store.joined(own.access) as store, asyncio.timeout(30):
+            await store.generation()
+            with server.paused(), pytest.raises(StoreError):
+                await store.generation()
+            assert await store.generation() == await own.generation()
+        await own.close()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 
 import structlog
@@ -37,7 +37,7 @@ async def watch(database: Database) -> AsyncGenerator[int]:
     pause, last, lost = FIRST_PAUSE, -1, False
     while True:
         try:
-            async with aclosing(_sqlite(database) if database.is_sqlite else _postgresql(database)) as generations:
+            async with aclosing(_generations(database)) as generations:
                 async for generation in generations:
                     if lost:
                         log.info("database is back", generation=generation)
@@ -55,6 +55,30 @@ async def watch(database: Database) -> AsyncGenerator[int]:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
+async def cut_where_silent(concerned: Database, watching: Database) -> None:
+    """Cut all connections of a database of PostgreSQL whenever its server is silent, until cancelled: for a process
+    that does not `watch` and would wait as long as the longest statement may take. `watching` is the same database, by
+    connections that nobody else uses. Who is ready sooner than a server is silent is not watched."""
+
+    def cut() -> None:
+        concerned.cut()
+        watching.cut()
+
+    while True:
+        await asyncio.sleep(SILENT_SECONDS)
+        try:
+            async with aclosing(_postgresql(watching, cut)) as generations:
+                async for _ in generations:
+                    pass
+        except StoreError as error:
+            if isinstance(error.__cause__, TimeoutError):  # it cannot be connected to either
+                cut()
+
+
+def _generations(database: Database) -> AsyncGenerator[int]:
+    return _sqlite(database) if database.is_sqlite else _postgresql(database, database.cut)
+
+
 async def _sqlite(database: Database) -> AsyncGenerator[int]:
     inode = _inode(database)
     async with database.listen() as connection:
@@ -70,7 +94,7 @@ async def _sqlite(database: Database) -> AsyncGenerator[int]:
     await database.close()
 
 
-async def _postgresql(database: Database) -> AsyncGenerator[int]:
+async def _postgresql(database: Database, cut: Callable[[], None]) -> AsyncGenerator[int]:
     async with database.listen() as connection:
         woken, seen = asyncio.Event(), asyncio.Queue[int]()
         driver = (await connection.get_raw_connection()).driver_connection
@@ -78,7 +102,7 @@ async def _postgresql(database: Database) -> AsyncGenerator[int]:
         driver.add_termination_listener(lambda _: woken.set())
         await driver.add_listener(CHANNEL, lambda *_: woken.set())
         # Goes on while the caller reads a generation: a server that stops answering in the middle of it is noticed.
-        asking = asyncio.create_task(_ask(database, connection, woken, seen))
+        asking = asyncio.create_task(_ask(database, connection, woken, seen, cut))
         asking.add_done_callback(lambda _: seen.put_nowait(ENDED))
         try:
             while (generation := _latest(await seen.get(), seen)) != ENDED:
@@ -95,12 +119,18 @@ def _latest(generation: int, seen: asyncio.Queue[int]) -> int:
     return generation
 
 
-async def _ask(database: Database, connection: AsyncConnection, woken: asyncio.Event, seen: asyncio.Queue[int]) -> None:
+async def _ask(
+    database: Database,
+    connection: AsyncConnection,
+    woken: asyncio.Event,
+    seen: asyncio.Queue[int],
+    cut: Callable[[], None],
+) -> None:
     """Put each generation into `seen`. A server that is silent for SILENT_SECONDS (stopped, or behind a network that
-    drops every packet) is an outage: all connections are cut, so that nothing else waits for it."""
+    drops every packet) is an outage: connections are `cut`, so that nothing else waits for it."""
     while True:
         woken.clear()
-        silent = asyncio.get_running_loop().call_later(SILENT_SECONDS, database.cut)
+        silent = asyncio.get_running_loop().call_later(SILENT_SECONDS, cut)
         try:
             with database.translating():
                 seen.put_nowait(await current_generation(connection))
