@@ -103,12 +103,15 @@ class XdpSettings:
     requesters: Annotated[
         int,
         Field(ge=1024, le=16_777_216),
-        About("Requesters", "Requesters that the program knows, of each cluster that they ask for, at 192 bytes each."),
+        About("Requesters", "Requesters that the program knows, of each cluster that they ask for, at 264 bytes each."),
     ] = 262_144
     templates: Annotated[
         int,
         Field(ge=1024, le=1_048_576),
-        About("Templates", "Names and types that the program answers, at 640 bytes each."),
+        About(
+            "Templates",
+            "Names and types that the program answers, at 1,008 bytes each; a quarter for names not in a zone.",
+        ),
     ] = 16_384
     pins: Annotated[
         Path, About("Pins", "Folder in a BPF file system, which keeps the program while the server starts again.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from hashlib import blake2b
+from struct import unpack_from
 from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.dnssec.keys import ZoneKeys
@@ -73,6 +74,13 @@ class Signatures:
         return kept.rrset if owner == rrset.owner else kept.rrset._replace(owner=rrset.owner)
 
 
+def period(data: bytes) -> tuple[int, int]:
+    """When a signature that was made here is used, in unix seconds, from and to before, by the data of its record (RFC
+    4034 section 3.1)."""
+    expiration, inception = unpack_from("!II", data, _EXPIRATION_AT)
+    return inception, expiration - LEAST
+
+
 def validity(owner: Labels, now: float) -> tuple[int, int]:
     """Inception and expiration, unix seconds, of a signature for an owner made at `now`."""
     jitter = int.from_bytes(blake2b(flat_name(owner), digest_size=4).digest(), "big") % (LONGEST - SHORTEST)
@@ -86,3 +94,4 @@ def _weight(key: _Key, kept: _Kept) -> int:
 
 
 _OVERHEAD = 800
+_EXPIRATION_AT = 8

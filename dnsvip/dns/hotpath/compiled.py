@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.engine import Engine
+from dnsvip.dns.hotpath.marks import ALWAYS
 from dnsvip.dns.hotpath.templates import QTYPES, Lack, Template, learn
 from dnsvip.dns.protocol.message import IN, UDP_SIZE, Type
 from dnsvip.dns.protocol.names import Labels, flat_name
@@ -127,7 +128,7 @@ class Templates:
         gaps = self._engine.signer.denials.gaps(lack.zone, lack.encloser, labels)
         key = gaps, lack.encloser, len(name), name[-4:]
         known = self._proven.get(key)
-        if known is None or not known.since <= now < known.since + SIGNED_FOR:
+        if known is None or not known.holds(now):
             if not again(key):
                 return None
             qtype = int.from_bytes(name[-4:-2], "big")
@@ -142,12 +143,22 @@ class Templates:
         """The template with signatures in place of one with holes, for the name alone that it was learned with, which
         `read` gives; other arguments as of `proven`."""
         known = self._signed.young.get(name) or self._signed.get(name)
-        if known is None or not known.since <= now < known.since + SIGNED_FOR:
+        if known is None or not known.holds(now):
             labels, qtype = read(), int.from_bytes(name[-4:-2], "big")
             if labels is None or not again((name, True)):
                 return None
             learned = None if self._top(labels, qtype) != labels else self._learn(labels, qtype, labels, UDP_SIZE, now)
             known = self._signed.put(name, _Proven(learned, now))
+        return known.template
+
+    def signed_alone(self, name: bytes, labels: Labels, now: float) -> Template | None:
+        """The template with signatures for the question of one name alone, whether it exists or not, whose name is
+        `labels`. `now` in unix seconds."""
+        known = self._signed.get(name)
+        if known is None or not known.holds(now):
+            known = _Proven(self._learn(labels, int.from_bytes(name[-4:-2], "big"), labels, UDP_SIZE, now), now)
+            if name in self.loaded or name in self.named:  # else made-up names would evict the others
+                self._signed.put(name, known)
         return known.template
 
     def _top(self, labels: Labels, qtype: int) -> Labels | None:
@@ -241,6 +252,11 @@ class _Proven(NamedTuple):
 
     template: Template | None
     since: float
+
+    def holds(self, now: float) -> bool:
+        """Whether its signatures are used at `now` (unix seconds)."""
+        begin, end = self.template.period if self.template else ALWAYS
+        return max(self.since, begin) <= now < min(self.since + SIGNED_FOR, end)
 
 
 def _types(node: Node) -> Iterator[int]:

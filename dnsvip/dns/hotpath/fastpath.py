@@ -229,15 +229,30 @@ class FastPath:
         if end < 15 or len(wire) < end or not self._lets(key, listener, width):
             return None
         name = wire[AT : end - 5].lower() + wire[end - 5 : end]
-        asked = Asked(name[:-4], int.from_bytes(name[-4:-2], "big"))
+        flags = width + end + _FLAGS_AT
+        wants_signatures = bool(self.signs and wire[9] and key[flags : flags + 1] >= bytes((_DO,)))
+        asked = Asked(name[:-4], int.from_bytes(name[-4:-2], "big"), wants_signatures)
         bare = key[:width] + wire[:9] + b"\0" + wire[AT:end]
         job = self._job(bare, listener, width, now)
-        template = self._loaded.get(name) or self._named.get(name)
-        if job is None or template is None or not is_portable(template) or self._is_fresh(template):
+        named = self._loaded.get(name) or self._named.get(name)
+        template = named or (job and job.template)
+        if job is None or template is None or self._is_fresh(template):
+            return Ahead(asked, None, None)
+        if template.signed and wants_signatures:
+            question = _read_question(wire, end, name)
+            template = question and self._templates.signed_alone(name, question.key, now)
+        if template is None or not is_portable(template):
             return Ahead(asked, None, None)
         if bare != key:
+            if wants_signatures:
+                key = key[:flags] + bytes((key[flags] & ~_DO,)) + key[flags + 1 :]
             job = self._job(key, listener, width, now)
-        return Ahead(asked, template, job and self._addressed(job, template, now))
+        return Ahead(asked, template, job and self._addressed(job, template, now), named is not None)
+
+    @property
+    def signs(self) -> bool:
+        """Whether DO makes a difference to any name."""
+        return any(zone is not None and zone.is_signed for zone in self.engine.zones.by_apex.values())
 
     def same_names(self, other: FastPath) -> bool:
         """Whether both have the same templates."""
@@ -272,7 +287,11 @@ class FastPath:
                 return None
             vips.append(vip)
             recipes.append(made.recipe(hole.service, who, requester) if is_long else None)
-        return Addressed(who, job.opt.ecs, vips, recipes)
+        values = [
+            vip.address.to_bytes(LENGTH[hole.rtype], "big") for hole, vip in zip(template.holes, vips, strict=True)
+        ]
+        signatures = [data for each in template.sets for data in each.signed(values, (), now)]
+        return Addressed(who, job.opt.ecs, vips, recipes, signatures)
 
     def _recognize(self, batch: Batch, place: int, sender: Sender) -> Job | Signed | Unlearned | Known:
         """The template for a message and what goes with it; for all that is unusual, what has been read of it: to read

@@ -13,13 +13,16 @@ from itertools import pairwise
 
 from dnsvip.dns.dnssec.keys import ZoneKeys
 from dnsvip.dns.dnssec.rrsig import rrsig
-from dnsvip.dns.dnssec.signatures import Part, Signatures
+from dnsvip.dns.dnssec.signatures import Part, Signatures, period
 from dnsvip.dns.protocol.message import RRset, Type
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
 from dnsvip.dns.synthesis.issuer import Kind, Vip
 from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.site import Service
+
+ALWAYS = 0, 0xFFFF_FFFF
+"""The period of an answer without signatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Hole:
 @dataclass(frozen=True, slots=True)
 class SignedSet:
     """A set with holes whose signatures are made with it. Each of `datas` has a piece more than holes: between them go
-    the values of these numbers. Where `of_name`, its owner is the name that was asked for."""
+    the values of these numbers. Where `of_name`, its owner is the name that was asked for. The data of its signatures
+    have these `lengths`."""
 
     rrset: RRset
     of_name: bool
@@ -42,6 +46,7 @@ class SignedSet:
     keys: ZoneKeys
     part: Part
     signatures: Signatures
+    lengths: tuple[int, ...]
 
     def signed(self, values: Sequence[bytes], name: Labels, now: float) -> list[bytes]:
         """The data of the signatures of the set with these values in its holes, where `name` (lower case) was asked
@@ -90,23 +95,33 @@ class Marks:
 
 
 class MarkedSignatures(Signatures):
-    """Those of `signatures`, but marks instead of the ones over `marks` or of their name; and the `sets` that have such
-    ones."""
+    """Those of `signatures`, but marks instead of the ones over `marks` or of their name; the `sets` that have such
+    ones, and the `period` in which all others are used (unix seconds)."""
 
     def __init__(self, signatures: Signatures, marks: Marks) -> None:
         self._signatures, self._addresses = signatures, marks
         self.sets: list[SignedSet] = []
         self.marks: list[bytes] = []
+        self.period: tuple[int, int] = ALWAYS
 
     def of(self, rrset: RRset, keys: ZoneKeys, part: Part, now: float) -> RRset:
         """As `Signatures.of`."""
         datas = tuple([self._addresses.holes_in(data) for (data, *_) in rrset.rdatas if isinstance(data, bytes)])
         of_name = lowered(rrset.owner) == self._addresses.name
         if not of_name and not any(numbers for _, numbers in datas):
-            return self._signatures.of(rrset, keys, part, now)
-        self.sets.append(SignedSet(rrset, of_name, datas, keys, part, self._signatures))
-        marks = []
+            return self._used(self._signatures.of(rrset, keys, part, now))
+        marks: list[bytes] = []
         for (data,) in rrsig(rrset, keys, 0, 0).rdatas:
             marks.append(shake_128(bytes([self._addresses.salt, len(self.marks)])).digest(len(data)))
             self.marks.append(marks[-1])
+        lengths = tuple(map(len, marks))
+        self.sets.append(SignedSet(rrset, of_name, datas, keys, part, self._signatures, lengths))
         return RRset(rrset.owner, Type.RRSIG, rrset.ttl, tuple((mark,) for mark in marks))
+
+    def _used(self, made: RRset) -> RRset:
+        """Signatures that are in the answer as they are."""
+        for data, *_ in made.rdatas:
+            if isinstance(data, bytes):
+                since, until = period(data)
+                self.period = max(self.period[0], since), min(self.period[1], until)
+        return made

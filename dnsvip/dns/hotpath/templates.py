@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dnsvip.dns.control import EXTENDED_ERRORS
 from dnsvip.dns.counters import ZoneCell
 from dnsvip.dns.engine import OUTCOMES, Engine
-from dnsvip.dns.hotpath.marks import Hole, MarkedSignatures, Marks, SignedSet
+from dnsvip.dns.hotpath.marks import ALWAYS, Hole, MarkedSignatures, Marks, SignedSet
 from dnsvip.dns.protocol.builder import Built, compose
 from dnsvip.dns.protocol.message import HEADER_SIZE, IN, UDP_SIZE, Edns, Flag, Query, Response, Type
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
@@ -51,7 +51,8 @@ class Template:
     It holds for the name it was learned with, in any case. Where that does not exist, it holds for all names of its
     length right below the same name (`lookup.authority_node`) but those whose label there is in `mentioned`. Where not
     `by_edns`, EDNS would add an extended error that the template does not have (RFC 8914). Where `signed`, DO would add
-    signatures. `lack` is for proofs that the name does not exist (`compiled.Templates.proven`). `zone` counts it.
+    signatures; those that it has are used in its `period` (unix seconds, from and to before). `lack` is for proofs that
+    the name does not exist (`compiled.Templates.proven`). `zone` counts it.
     """
 
     heads: tuple[bytes, ...]
@@ -73,6 +74,7 @@ class Template:
     sets: tuple[SignedSet, ...] = ()
     order: tuple[int, ...] = ()
     of_name: bool = False
+    period: tuple[int, int] = ALWAYS
 
 
 def learn(
@@ -131,6 +133,7 @@ def learn(
         tuple(first.sets),
         order,
         of_name,
+        first.period,
     )
 
 
@@ -146,6 +149,11 @@ class _Asked:
     def marks(self) -> list[bytes]:
         """Those of addresses, followed by those of signatures."""
         return [*self.addresses.marks, *self._signatures.marks]
+
+    @property
+    def period(self) -> tuple[int, int]:
+        """When all other signatures are used."""
+        return self._signatures.period
 
     @property
     def sets(self) -> list[SignedSet]:

@@ -4,6 +4,7 @@
  * the maps goes to the server untouched, and is told to user space where it is missing again. */
 #include "seal.h"
 #include "dns_cookies.h"
+#include "dns_signatures.h"
 #include "cipher.h"
 #include "parse.h"
 
@@ -14,6 +15,7 @@
 #define ECS_CODE 8
 #define HOPS 64
 #define ONES 0x0101010101010101ULL
+#define HASH_FACTOR 0x100000001b3ULL
 
 struct dns_head {
 	__be16 id;
@@ -50,30 +52,9 @@ struct asking {
 	__u32 room;    /* for an answer without it */
 	__u32 cookie;  /* where the option is that is to get a server's cookie; 0: there is none */
 	__u32 is_proven; /* the source, by a valid cookie */
-	__u32 wants_signatures;
 	__u64 sum;  /* of the words of the question, in the order of memory */
 	__u64 hash; /* of name and type, as `question_hash` in dnsvip/dns/io/xdp/image.py */
 };
-
-static __always_inline __u64 sum_of(__u64 word)
-{
-	return (word & 0xffffffff) + (word >> 32);
-}
-
-static __always_inline __u64 fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
-
-/* A sum of bytes that begin at this offset (RFC 1071 section 2 (B)). */
-static __always_inline __u64 sum_at(__u32 offset, __u64 sum)
-{
-	sum = fold(sum);
-	return offset & 1 ? __builtin_bswap16(sum) : sum;
-}
 
 /* Upper-case letters in lower case, eight bytes at a time. */
 static __always_inline __u64 lowered(__u64 word)
@@ -203,7 +184,7 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 		a->sum += sum_of(word);
 		word = lowered(word);
 		w->name.name[n] = word;
-		a->hash = (a->hash ^ word) * 0x100000001b3ULL;
+		a->hash = (a->hash ^ word) * HASH_FACTOR;
 		if (ended)
 			break;
 	}
@@ -214,10 +195,21 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 	if ((tail & bpf_htonl(0xffff)) != bpf_htonl(1))
 		return 0;
 	w->name.type = *(__be16 *)(w->asked.wire + at);
-	a->hash = (a->hash ^ w->name.type) * 0x100000001b3ULL;
+	a->hash = (a->hash ^ w->name.type) * HASH_FACTOR;
 	a->sum += sum_at(at, tail);
 	a->end = at + 4;
 	return 1;
+}
+
+/* Whether an OPT record that follows the question has DO set; it has not been read yet. */
+static __always_inline int wants_signatures(const struct dns_work *w, const struct asking *a)
+{
+	const struct dns_head *head = (const void *)w->asked.wire;
+	__u32 end = a->end;
+
+	opaque(end);
+	return head->counts[3] && end <= QUESTION + NAME_BYTES + 4 && end + OPT_FIXED <= a->length &&
+	       ((const struct opt *)(w->asked.wire + end))->flags & bpf_htons(0x8000);
 }
 
 /* Reads the ECS option at an offset of the message into work.who; returns its length, 0 where it is malformed. */
@@ -283,7 +275,7 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 
 	w->who.family = w->who.bits = 0;
 	w->who.ecs[0] = w->who.ecs[1] = 0;
-	a->opt = a->cookie = a->is_proven = a->wants_signatures = 0;
+	a->opt = a->cookie = a->is_proven = 0;
 	a->room = 512;
 	if (!head->counts[3])
 		return a->length == end;
@@ -299,7 +291,6 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 		return 0;
 	size = bpf_ntohs(opt->size);
 	size = size < 512 ? 512 : size > EDNS_SIZE ? EDNS_SIZE : size;
-	a->wants_signatures = !!opt->flags;
 	at = end + OPT_FIXED;
 	if (room && *(__be16 *)(w->asked.wire + at) == bpf_htons(ECS_CODE)) {
 		ecs = read_ecs(w, (void *)(w->asked.wire + at), room);
@@ -314,15 +305,6 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 	return 1;
 }
 
-/* As `owner_of` in dnsvip/dns/io/xdp/image.py. */
-static __always_inline __u64 owner_of(const struct requester *who)
-{
-	const __u64 *word = (const void *)who;
-
-	return word[0] * 0x9e3779b97f4a7c15ULL + word[1] * 0xbf58476d1ce4e5b9ULL + word[2] * 0x94d049bb133111ebULL +
-	       word[3] * 0xd6e8feb86659fd93ULL + word[4] * 0xff51afd7ed558ccdULL;
-}
-
 /* Gets the address for a hole from a maker into work.address. Returns the requester's record, NULL where the server has
  * to answer. */
 static __always_inline struct ready *fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole)
@@ -332,7 +314,7 @@ static __always_inline struct ready *fill(struct dns_work *w, __u32 generation, 
 	__u64 slot, owner;
 
 	w->who.maker = number;
-	owner = owner_of(&w->who);
+	owner = hash_of(&w->who);
 	ready = bpf_map_lookup_elem(&requesters, &w->who);
 	if (!ready || ready->generation != generation || ready->owner != owner) {
 		tell(w, owner);
@@ -458,6 +440,13 @@ static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w
 			return -1;
 		sum += sum_at(a->end + at, sum_of(words[0]) + sum_of(words[1]));
 	}
+	if (t->signatures) {
+		__s64 signatures = write_signatures(ctx, w, t, start, a->end);
+
+		if (signatures < 0)
+			return -1;
+		sum += signatures;
+	}
 	if (a->opt) {
 		__u32 end = a->end;
 		__u64 part = 0;
@@ -548,17 +537,23 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	w->asked.version = w->packet.key.version;
 	if (!read_question(w, &a))
 		return DNS_UNUSUAL;
+	w->name.wants_signatures = c->has_signatures && wants_signatures(w, &a);
+	a.hash = (a.hash ^ w->name.wants_signatures) * HASH_FACTOR;
 	t = bpf_map_lookup_elem(&templates, &w->name);
 	if (!t || t->generation != c->names || t->owner != a.hash) {
 		tell(w, a.hash);
 		return DNS_UNKNOWN_NAME;
 	}
+	if (t->used != (__u32)w->unix_seconds)
+		t->used = w->unix_seconds;
 	if (!t->body)
 		return DNS_UNKNOWN_NAME;
 	if (!read_opt(w, c, &a) || (a.opt && !t->by_edns) || (w->who.family && door->guarded))
 		return DNS_UNKNOWN_OPTION;
-	if (a.wants_signatures && t->is_signed)
+	if (!is_in(t->period, w->unix_seconds)) {
+		tell(w, a.hash);
 		return DNS_SIGNED;
+	}
 	if (t->size > a.room || a.room >= t->beyond)
 		return DNS_TOO_BIG;
 	w->who.source[0] = w->packet.key.source[0];
@@ -568,6 +563,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	if (door->guarded && !fill(w, addresses, 0, 0))
 		return DNS_UNKNOWN_REQUESTER;
 	cell = t->cell;
+	__builtin_memset(w->address, 0, sizeof(w->address));
 #pragma clang loop unroll(full)
 	for (n = 0; n < MAX_HOLES; n++) {
 		if (n >= t->holes)
@@ -578,6 +574,14 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 		if (ready->scope > scope)
 			scope = ready->scope;
 		cell = t->cell + ready->cell;
+	}
+	if (t->signatures) {
+		__u64 unknown = find_signatures(w, t);
+
+		if (unknown) {
+			tell(w, unknown);
+			return DNS_SIGNED;
+		}
 	}
 	/* Makers are written in place, some time after the generation has changed. */
 	if (*(volatile __u32 *)&c->addresses != addresses)

@@ -5,9 +5,11 @@
 
 enum dns_bounds {
 	NAME_BYTES = 88,   /* of the longest name, in a multiple of 8 */
-	BODY_BYTES = 448,  /* of an answer, behind its question */
+	BODY_BYTES = 768,  /* of an answer, behind its question */
 	LONGEST = 512,     /* bytes of a question */
 	MAX_HOLES = 2,     /* addresses in an answer */
+	MAX_SIGNATURES = 2,    /* that depend on them */
+	SIGNATURE_BYTES = 176, /* of the data of one */
 	MAX_CELLS = 4096,  /* ways in which answers are counted */
 	MAX_MAKERS = 4096,
 	MAX_CIPHERS = 1024,
@@ -15,6 +17,7 @@ enum dns_bounds {
 	SEEN = 65536,      /* 16 bits of a hash */
 	EDNS_SIZE = 1232,  /* of our OPT records */
 	TEMPLATES = 16384, /* resized */
+	SIGNATURES = 16384, /* resized */
 	REQUESTERS = 65536 /* resized */
 };
 
@@ -26,7 +29,7 @@ enum dns_reason {
 	DNS_UNUSUAL,           /* no plain question of class IN, or a name that is too long */
 	DNS_UNKNOWN_NAME,      /* there is no answer for the name and type */
 	DNS_UNKNOWN_OPTION,    /* an OPT record with more than a size, DO, ECS and a cookie */
-	DNS_SIGNED,            /* DO, where there are signatures */
+	DNS_SIGNED,            /* it takes a signature that has not been made, or is due to be made anew */
 	DNS_TOO_BIG,           /* another answer is for so little room */
 	DNS_UNKNOWN_REQUESTER, /* there is no address for the requester */
 	DNS_NOT_SENT,          /* the frame could not grow */
@@ -43,7 +46,8 @@ struct dns_config {
 	__u64 secret[MAX_SECRETS][2]; /* of cookies; the first makes them */
 	__u8 secrets;       /* their number; 0: cookies are the server's */
 	__u8 requires_cookies;
-	__u8 zero[2];
+	__u8 has_signatures; /* DO makes a difference to some names */
+	__u8 zero;
 	__u8 mac[8]; /* the interface's own address */
 };
 
@@ -87,7 +91,14 @@ struct {
 struct asked_name {
 	__u64 name[NAME_BYTES / 8];
 	__be16 type;
-	__u16 zero[3];
+	__u8 wants_signatures; /* DO */
+	__u8 zero[5];
+};
+
+/* When signatures are used, in unix seconds: from `since` to before `until`. */
+struct dns_period {
+	__u32 since;
+	__u32 until;
 };
 
 /* An address to fill in: where in the body, 4 or 16 bytes, made by which maker. */
@@ -98,9 +109,19 @@ struct dns_hole {
 	__u16 maker;
 };
 
-/* An answer as dnsvip/dns/hotpath/templates.py has it. */
+/* A signature of addresses to fill in: where in the body, how long, and of which set. */
+struct signature_hole {
+	__u16 at;
+	__u16 length;
+	__u32 zero;
+	__u64 set;
+};
+
+/* An answer as dnsvip/dns/hotpath/templates.py has it. Which ones stay is for user space to say (eviction.py): a hash
+ * that evicts by itself would keep what strangers make up. */
 struct template {
 	__u32 generation;
+	__u32 used;   /* when it was last asked for, in unix seconds */
 	__u16 size;   /* of the answer without OPT */
 	__u16 beyond; /* in so much room there is more in it */
 	__u64 owner;  /* hash of the question: the map may give the record to another one while it is read */
@@ -109,20 +130,45 @@ struct template {
 	__u16 sum;    /* of the body, holes being zero, as if it began at an even offset */
 	__be16 flags; /* of the header, without RD */
 	__be16 counts[3];
-	__u8 is_signed; /* DO asks for signatures */
-	__u8 by_edns;   /* it is the answer to EDNS too */
+	__u8 by_edns; /* it is the answer to EDNS too */
 	__u8 holes;
+	__u8 signatures;
 	__u8 zero;
+	struct dns_period period;
 	struct dns_hole hole[MAX_HOLES];
+	struct signature_hole signature[MAX_SIGNATURES];
 	__u8 data[BODY_BYTES];
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TEMPLATES);
 	__type(key, struct asked_name);
 	__type(value, struct template);
 } templates SEC(".maps");
+
+/* A set, by a number for its name, type, keys and generation, with its addresses filled in. */
+struct signed_set {
+	__u64 set;
+	__be64 address[MAX_HOLES][2];
+};
+
+/* The data of a signature's record. */
+struct signature {
+	__u64 owner; /* hash of the key: the map may give the record to another one while it is read */
+	struct dns_period period;
+	__u16 length;
+	__u16 sum; /* of the data, as if it began at an even offset */
+	__u32 zero;
+	__u8 data[SIGNATURE_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SIGNATURES);
+	__type(key, struct signed_set);
+	__type(value, struct signature);
+} signatures SEC(".maps");
 
 /* Who asks, for an address of a maker; 0 stands for leave to ask at a guarded listener. */
 struct requester {
@@ -240,6 +286,8 @@ struct dns_work {
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];
 	__be64 address[MAX_HOLES][2];
+	struct signed_set of;
+	struct signature signature[MAX_SIGNATURES];
 	__u8 head[HEAD_BYTES];
 };
 

@@ -86,7 +86,7 @@ class Requesters:
 
     def __init__(self, names: list[Labels], services: list[Labels], seed: int) -> None:
         self.random = random.Random(seed)
-        self.names = names
+        self.names, self.services = names, services
         self.popular = [*self.random.sample(names, len(names) // 4), *services * 3]
         self.asked: list[bytes] = []
 

@@ -49,6 +49,8 @@ LIVE_SECONDS = 1.0
 """How often the lease is renewed."""
 LOOK_SECONDS = 5.0
 """How often the addresses of the machine are read, and the lock is tried."""
+REQUESTERS_PER_SIGNATURE = 4
+"""How many the program knows for each signature of an address; most ask without DO, or get the same addresses."""
 MOST_WAITING = 4096
 """Questions that wait to be looked at; more are forgotten, and come again."""
 
@@ -191,6 +193,7 @@ class _Attached:
         make_folder(where.own)
         with Object.open(image.OBJECT) as opened:
             opened.resize("requesters", settings.requesters)
+            opened.resize("signatures", settings.requesters // REQUESTERS_PER_SIGNATURE)
             opened.resize("templates", settings.templates)
             if (where.own / NEXT).exists():  # what is behind the program stays there
                 with Map.pinned(where.own / NEXT) as following:

@@ -12,12 +12,13 @@ from ipaddress import ip_address
 
 from dnsvip.address.suffix import epoch_keys
 from dnsvip.dns.counters import Counters
-from dnsvip.dns.hotpath.ahead import Addressed, Ahead
+from dnsvip.dns.hotpath.ahead import Addressed, Ahead, Asked
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.hotpath.marks import Hole
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.cells import Cells
+from dnsvip.dns.io.xdp.eviction import SecondChance
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.synthesis.issuer import Issuer, Kind
@@ -30,8 +31,6 @@ LEASE_NS = 20_000_000_000
 """For so long the program answers after the process that feeds it was last alive."""
 
 _FIRST = u32(0)
-_GENERATION = 4
-"""Bytes of the number that a template begins with."""
 
 
 class Feeder:
@@ -52,13 +51,16 @@ class Feeder:
         self._counted: dict[int, int] = {}
         self._makers: dict[tuple[int, str | None, frozenset[tuple[str, str | int]]], int] = {}
         self._names = self._addresses = 1
-        self._left = 0
+        templates = maps["templates"]
+        others = templates.max_entries // 4
+        self._named = SecondChance(templates.max_entries - others, self._last_used, templates.delete)
+        self._others = SecondChance(others, self._last_used, templates.delete)
         self._most_makers = image.bounds()["MAX_MAKERS"]
         self._made: set[int] = set()
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
         self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
-        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", **_secrets(fast)}
+        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", **_signs(fast), **_secrets(fast)}
         self._fields = image.TYPES.struct("asked").members
 
     # What holds for all
@@ -69,7 +71,7 @@ class Feeder:
             return
         if not fast.same_names(self._fast):
             self._names += 1
-            self._left = 0
+            self._config |= _signs(fast)
         self._fast = fast
         self._addresses += 1
         self._made, self._ciphers = set(), {}
@@ -109,30 +111,42 @@ class Feeder:
             return
         name = self._listeners[listener]
         ahead = self._fast.ahead(key_of(source, wire), name, WIDTH[version], now)
-        if ahead is None or not self._feed_template(ahead) or ahead.template is None:
+        if ahead is None or not self._feed_template(ahead, int(now)) or ahead.template is None:
             return
         if ahead.addressed is not None:
             self._feed_addresses(source, listener, ahead.template.holes, ahead.addressed, name)
+            self._feed_signatures(ahead.asked, ahead.template.holes, ahead.addressed)
 
     def _field(self, event: bytes, name: str) -> bytes:
         member = self._fields[name]
         return event[member.offset : member.offset + member.size]
 
-    def _feed_template(self, ahead: Ahead) -> bool:
-        """Whether the program has the template."""
+    def _feed_template(self, ahead: Ahead, now: int) -> bool:
+        """Whether the program has the template at `now`."""
         key, templates = image.asked_name(ahead.asked), self._maps["templates"]
         if key is None:
             return False
-        known, left = templates.get(key), image.left_to_the_server(ahead.asked, self._names)
-        if known is not None and known[:_GENERATION] == u32(self._names):
-            return known != left
+        known = self._fed(key)
+        if known is not None and known.generation == self._names and now < known.until:
+            return known.is_answer
         value = self._template(ahead)
-        if value is None:
-            if self._left >= templates.max_entries // 4:  # else made-up names would evict the others
-                return False
-            self._left += 1
-        templates.put(key, value or left)
+        mine, other = self._named, self._others
+        if value is None or not ahead.exists:
+            mine, other = other, mine
+        if not mine.place(key, now):
+            return False
+        other.forget(key)
+        templates.put(key, value or image.left_to_the_server(ahead.asked, self._names))
         return value is not None
+
+    def _fed(self, key: bytes) -> image.Fed | None:
+        value = self._maps["templates"].get(key)
+        return None if value is None else image.Fed.of(value)
+
+    def _last_used(self, key: bytes) -> int:
+        """When a template was, in unix seconds; 0 for one that is not valid any more."""
+        fed = self._fed(key)
+        return fed.used if fed is not None and fed.generation == self._names else 0
 
     def _template(self, ahead: Ahead) -> bytes | None:
         template = ahead.template
@@ -159,7 +173,7 @@ class Feeder:
     def _feed_addresses(
         self, source: bytes, listener: int, holes: Sequence[Hole], addressed: Addressed, name: str
     ) -> None:
-        who, ecs, vips, recipes = addressed
+        who, ecs, vips, recipes, _ = addressed
         if ecs is not None and not ecs.source_prefix:
             return
         requesters = self._maps["requesters"]
@@ -177,6 +191,14 @@ class Feeder:
             address = vip.address.to_bytes(LENGTH[hole.rtype], "big")
             key = image.requester(source, listener, ecs, number)
             requesters.put(key, image.ready(key, address, made and made[1], scope, cell, self._addresses))
+
+    def _feed_signatures(self, asked: Asked, holes: Sequence[Hole], addressed: Addressed) -> None:
+        addresses = [
+            vip.address.to_bytes(LENGTH[hole.rtype], "big") for hole, vip in zip(holes, addressed.vips, strict=True)
+        ]
+        for number, data in enumerate(addressed.signatures):
+            key = image.signed_set(image.set_number(asked, self._names, number), addresses)
+            self._maps["signatures"].put(key, image.signature(key, data))
 
     def _has_maker(self, number: int, issuer: Issuer) -> bool:
         """Whether the program makes addresses by this number as the issuer does."""
@@ -218,6 +240,10 @@ class Feeder:
         """Packets by what became of them."""
         counts = self._maps["dns_reasons"]
         return {word: sum(map(number_of, counts.get_each(u32(number)))) for word, number in image.reasons().items()}
+
+
+def _signs(fast: FastPath) -> dict[str, int]:
+    return {"has_signatures": int(fast.signs)}
 
 
 def _secrets(fast: FastPath) -> dict[str, int | bytes]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from hashlib import blake2b
 from ipaddress import ip_address
 from struct import unpack
+from typing import NamedTuple
 
 from dnsvip.address.ff1 import Ff1
 from dnsvip.address.suffix import epoch_keys
+from dnsvip.dns.dnssec.signatures import period
 from dnsvip.dns.hotpath.ahead import Asked
 from dnsvip.dns.hotpath.hits import AT
+from dnsvip.dns.hotpath.marks import ALWAYS
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Ecs
 from dnsvip.dns.synthesis.issuer import Issuer, Recipe
@@ -37,7 +42,9 @@ def asked_name(asked: Asked) -> bytes | None:
     if len(asked.name) > bounds()["NAME_BYTES"]:
         return None
     name = asked.name.ljust(bounds()["NAME_BYTES"], b"\0")
-    return TYPES.struct("asked_name").pack(name=name, type=asked.qtype.to_bytes(2, "big"))
+    return TYPES.struct("asked_name").pack(
+        name=name, type=asked.qtype.to_bytes(2, "big"), wants_signatures=int(asked.wants_signatures)
+    )
 
 
 def question_hash(asked: Asked) -> int:
@@ -47,6 +54,7 @@ def question_hash(asked: Asked) -> int:
     for word in (
         *unpack(f"={size}Q", asked.name.ljust(8 * size, b"\0")),
         *unpack("=H", asked.qtype.to_bytes(2, "big")),
+        int(asked.wants_signatures),
     ):
         result = (result ^ word) * 0x100000001B3 & _LONG
     return result
@@ -54,21 +62,67 @@ def question_hash(asked: Asked) -> int:
 
 def left_to_the_server(asked: Asked, generation: int) -> bytes:
     """In place of a template: there is none."""
-    return TYPES.struct("template").pack_sparse(generation=generation, owner=question_hash(asked))
+    return TYPES.struct("template").pack_sparse(
+        generation=generation, owner=question_hash(asked), period=_period(ALWAYS)
+    )
+
+
+class Fed(NamedTuple):
+    """What the program has for a question: of which generation, when it was last asked for and until when it is used
+    (unix seconds), and whether it is an answer or left to the server."""
+
+    generation: int
+    used: int
+    until: int
+    is_answer: bool
+
+    @classmethod
+    def of(cls, value: bytes) -> Fed:
+        """By its value in the map."""
+        generation, used, until, body = (int.from_bytes(value[at : at + size], "little") for at, size in _fed())
+        return cls(generation, used, until, bool(body))
+
+
+@cache
+def _fed() -> Sequence[tuple[int, int]]:
+    members = TYPES.struct("template").members
+    generation, used, period, body = (members[name] for name in ("generation", "used", "period", "body"))
+    until = TYPES.struct("dns_period").members["until"]
+    return (
+        (generation.offset, generation.size),
+        (used.offset, used.size),
+        (period.offset + until.offset, until.size),
+        (body.offset, body.size),
+    )
+
+
+def _period(period: tuple[int, int]) -> bytes:
+    since, until = period
+    return TYPES.struct("dns_period").pack(since=since, until=until)
 
 
 def template_value(asked: Asked, template: Template, makers: Sequence[int], cell: int, generation: int) -> bytes | None:
     """The template for a question, whose holes these makers fill; None where it does not fit."""
-    body, holes, struct = template.pieces[0], b"", TYPES.struct("dns_hole")
-    for hole, maker, piece in zip(template.holes, makers, template.pieces[1:], strict=True):
-        length = LENGTH[hole.rtype]
-        holes += struct.pack(at=len(body), length=length, maker=maker)
-        body += bytes(length) + piece
-    if not 0 < len(body) <= bounds()["BODY_BYTES"] or len(template.holes) > bounds()["MAX_HOLES"]:
+    addresses, most = [LENGTH[hole.rtype] for hole in template.holes], bounds()
+    signatures = [length for each in template.sets for length in each.lengths]
+    lengths = [*addresses, *signatures]
+    places = dict.fromkeys(range(len(lengths)), 0)
+    body = template.pieces[0]
+    for number, piece in zip(template.order or places, template.pieces[1:], strict=True):
+        places[number] = len(body)
+        body += bytes(lengths[number]) + piece
+    if (
+        not 0 < len(body) <= most["BODY_BYTES"]
+        or len(addresses) > most["MAX_HOLES"]
+        or len(signatures) > most["MAX_SIGNATURES"]
+        or max(signatures, default=0) > most["SIGNATURE_BYTES"]
+    ):
         return None
+    hole, signature = TYPES.struct("dns_hole"), TYPES.struct("signature_hole")
     head = template.heads[0]
     return TYPES.struct("template").pack(
         generation=generation,
+        used=0,
         owner=question_hash(asked),
         size=template.size,
         beyond=min(template.beyond, _SHORT),
@@ -77,11 +131,37 @@ def template_value(asked: Asked, template: Template, makers: Sequence[int], cell
         sum=sum_of(body),
         flags=head[:2],
         counts=head[4:AT],
-        is_signed=int(template.signed),
         by_edns=int(template.by_edns),
-        holes=len(template.holes),
-        hole=holes,
+        holes=len(addresses),
+        signatures=len(signatures),
+        period=_period(template.period),
+        hole=b"".join(
+            hole.pack(at=places[n], length=length, maker=maker)
+            for n, (length, maker) in enumerate(zip(addresses, makers, strict=True))
+        ),
+        signature=b"".join(
+            signature.pack(at=places[len(addresses) + n], length=length, set=set_number(asked, generation, n))
+            for n, length in enumerate(signatures)
+        ),
         data=body,
+    )
+
+
+def set_number(asked: Asked, generation: int, number: int) -> int:
+    """What stands for a signature by its number in the answer to a question, in one generation of names."""
+    said = asked.name + asked.qtype.to_bytes(2, "big") + generation.to_bytes(8, "big") + bytes((number,))
+    return int.from_bytes(blake2b(said, digest_size=8).digest(), "big")
+
+
+def signed_set(number: int, addresses: Sequence[bytes]) -> bytes:
+    """The key of a signature of these addresses (4 or 16 bytes each)."""
+    return TYPES.struct("signed_set").pack(set=number, address=b"".join(each.ljust(16, b"\0") for each in addresses))
+
+
+def signature(key: bytes, data: bytes) -> bytes:
+    """A signature, by the data of its record."""
+    return TYPES.struct("signature").pack(
+        owner=hash_of(key), period=_period(period(data)), length=len(data), sum=sum_of(data), data=data
     )
 
 
@@ -110,8 +190,8 @@ def requester(source: bytes, listener: int, ecs: Ecs | None, maker: int) -> byte
 _FAMILY = {4: 1, 6: 2}
 
 
-def owner_of(key: bytes) -> int:
-    """The hash of a requester's key, by which its record is known for its own (programs/dns.bpf.c)."""
+def hash_of(key: bytes) -> int:
+    """The hash of a key of 40 bytes, by which its record is known for its own (programs/dns_signatures.h)."""
     words: tuple[int, ...] = unpack("=5Q", key)
     return sum(word * factor for word, factor in zip(words, _FACTORS, strict=True)) & _LONG
 
@@ -125,7 +205,7 @@ def ready(key: bytes, address: bytes, recipe: Recipe | None, scope: int, cell: i
     answer needs, and where it is counted."""
     return TYPES.struct("ready").pack_sparse(
         address=b"" if recipe else address.ljust(16, b"\0"),
-        owner=owner_of(key),
+        owner=hash_of(key),
         payload=wide(recipe.payload if recipe else 0),
         hashed=recipe.hashed.ljust(32, b"\0") if recipe else b"",
         generation=generation,
@@ -173,7 +253,7 @@ def wide(number: int) -> bytes:
 
 def leave(key: bytes, generation: int) -> bytes:
     """What is ready for whom a guarded listener answers."""
-    return TYPES.struct("ready").pack_sparse(owner=owner_of(key), generation=generation)
+    return TYPES.struct("ready").pack_sparse(owner=hash_of(key), generation=generation)
 
 
 def door(address: str, port: int) -> bytes:

@@ -22,6 +22,7 @@ from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.site import Anonymous, Cluster, NonceOf, Snapshot, Step
 from dnsvip.site.node_dns import Listener
 from dnsvip.xdp.objects import XDP_PASS, XDP_TX
+from tests.dns.dnssec.signed import P256, key_of, signed
 from tests.dns.hotpath.test_fastpath import ECS, opt, question
 from tests.dns.io.xdp.kernel import HOSTS, OURS, Kernel, answer_in, frame, loaded, packet
 from tests.dns.world import world_snapshot
@@ -43,6 +44,11 @@ def snapshot() -> Snapshot:
     assert isinstance(web, Cluster)
     clusters = {**world.site.clusters, "web": replace(web, anonymous=Anonymous.ENCODED)}
     return replace(world, site=replace(world.site, classify=classify, clusters=clusters))
+
+
+@pytest.fixture(scope="module")
+def signed_snapshot(snapshot: Snapshot) -> Snapshot:
+    return signed(snapshot, {"example.test": P256})
 
 
 @pytest.fixture(scope="module")
@@ -236,12 +242,104 @@ def test_other_cookies(snapshot: Snapshot) -> None:
             assert good not in (answer or b"")
 
 
-def test_names_that_do_not_exist_are_not_asked_about_again(program: Kernel) -> None:
-    """What the server alone answers is known to be so: it is told once."""
+def test_what_the_server_alone_answers_is_told_once(program: Kernel) -> None:
+    """A name that has no template, as of a DNAME, is known to have none."""
     for _ in range(4):
-        program.ask(question("never.example.test"), STRANGER)
+        program.ask(question("x.moved.example.test"), STRANGER)
         told = program.learn()
     assert told == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "qtype"),
+    [
+        ("never.example.test", 28),
+        ("a.b.never.example.test", 1),
+        ("mail.example.test", 99),
+        ("one.wild.example.test", 16),
+    ],
+)
+def test_names_that_do_not_exist(snapshot: Snapshot, program: Kernel, name: str, qtype: int) -> None:
+    """Asked for often, a name that does not exist, has no such type or is a wildcard's is answered, in any case."""
+    for wire in (question(name, qtype), question(name.title(), qtype, opt())):
+        assert program.ask_until_known(wire, STRANGER) == right(snapshot, wire, STRANGER)
+
+
+def test_made_up_names_evict_no_known_one(snapshot: Snapshot) -> None:
+    """However many names are made up, each asked for often enough to be told, what is in use stays, be it that a name
+    does not exist."""
+    absent, wild = question("never.example.test", 1), question("one.wild.example.test", 16)
+    known = (PLAIN, absent, wild)
+    with loaded(FastPath(Engine(snapshot)), templates=1024) as program:
+        for wire in known:
+            program.ask_until_known(wire, CLIENT)
+        for n in range(1500):
+            made_up = question(f"{n:05}.{'wild.' * (n % 2)}example.test", 16)
+            for _ in range(2):
+                program.ask(made_up, STRANGER)
+            program.learn()
+            if n % 100 == 0:
+                program.at(NOW + n // 100)
+                assert all(program.ask(wire, CLIENT) for wire in known), n
+        assert program.ask(question("01400.example.test", 16), STRANGER)
+        assert program.ask(question("00000.example.test", 16), STRANGER) is None
+        assert program.ask_until_known(question("www.example.test", 1), CLIENT)
+
+
+def test_signatures(signed_snapshot: Snapshot) -> None:
+    """With DO, an answer that has been signed is given with its signatures, per client too, until a slot or the
+    signatures end; then user space signs anew."""
+    engine = Engine(signed_snapshot)
+    mail, www = (question(name, 28, opt(do=0x80)) for name in ("mail.example.test", "www.example.test"))
+    never = question("never.example.test", 28, opt(do=0x80))
+    with loaded(FastPath(engine)) as program:
+
+        def right(wire: bytes, source: str) -> bytes | None:
+            return engine.decide(wire, ip_address(source), Arrival("public", Transport.UDP), program.now).wire
+
+        for now in (NOW, NOW + 9 * 86400):
+            program.at(now)
+            for wire in (mail, www, never):
+                if now > NOW:
+                    passes(program, frame(packet(CLIENT, SIX, wire)), "signed")
+                for source in (CLIENT, STRANGER):
+                    got = program.ask_until_known(wire, source)
+                    assert got == right(wire, source)
+                    assert b"\0\x2e\0\1" in got
+            assert program.ask_until_known(question("mail.example.test", 28, opt()), CLIENT)[-11:] == opt()
+
+
+def test_a_change_of_keys_is_in_the_next_answer(signed_snapshot: Snapshot) -> None:
+    """With another key of the zone no signature of the one before is given."""
+    fast = FastPath(Engine(signed_snapshot))
+    asked = [question(name, 28, opt(do=0x80)) for name in ("mail.example.test", "www.example.test")]
+    with loaded(fast) as program:
+        before = [program.ask_until_known(wire, CLIENT) for wire in asked]
+        changed = replace(signed_snapshot, generation=2, zone_keys={"example.test": (key_of(number=2),)})
+        fast = FastPath(Engine(changed, fast.engine), fast)
+        program.feeder.use(fast)
+        program.at(NOW)
+        assert [program.ask(wire, CLIENT) for wire in asked] == [None, None]
+        after = [program.ask_until_known(wire, CLIENT) for wire in asked]
+        arrival = Arrival("public", Transport.UDP)
+        assert after == [fast.engine.decide(wire, ip_address(CLIENT), arrival, NOW).wire for wire in asked]
+        assert not set(after) & set(before)
+
+
+def test_zones_that_are_signed_from_now_on(snapshot: Snapshot, signed_snapshot: Snapshot) -> None:
+    """When a zone is signed, or signed no more, DO gets what holds then."""
+    wire = question("mail.example.test", 28, opt(do=0x80))
+    fast, number = FastPath(Engine(snapshot)), 1
+    with loaded(fast) as program:
+        sizes = []
+        for each in (snapshot, signed_snapshot, snapshot):
+            number += 1
+            fast = FastPath(Engine(replace(each, generation=number), fast.engine), fast)
+            program.feeder.use(fast)
+            program.at(NOW)
+            assert program.ask(wire, CLIENT) is None
+            sizes.append(len(program.ask_until_known(wire, CLIENT)))
+    assert sizes[0] == sizes[2] < sizes[1]
 
 
 def test_a_change_of_clients_is_in_the_next_answer(snapshot: Snapshot) -> None:
