@@ -199,3 +199,16 @@ def _masked(text: str) -> str:
     except ValueError:
         return ""
     return f"{text} has host bits set; did you mean {network}?" if network and str(network) != text else ""
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """`target` with a JSON merge patch put on it (RFC 7396): null removes a key, objects merge, all else replaces."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result

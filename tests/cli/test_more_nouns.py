@@ -264,3 +264,35 @@ def test_records(served: Node) -> None:
     for name, rtype in (("www.dev", "A"), ("new", "TXT")):
         assert served.noun("records", "remove", "example.test", name, rtype).returncode == 0
     assert shown("www.dev") == []
+
+
+def test_preview_of_a_cluster(served: Node) -> None:
+    """A cluster that is there is shown with the changes, one that is not by what is given; neither is stored."""
+    as_it_is = as_json(served, "clusters", "preview", "web")
+    changed = as_json(served, "clusters", "preview", "web", "expiry_unit=1200")
+    assert changed["expiry_seconds"] > as_it_is["expiry_seconds"]
+    assert as_json(served, "clusters", "preview", "web")["expiry_seconds"] == as_it_is["expiry_seconds"]
+    new = "prefix=2001:db8:b::/64", "tag_bits=24", 'layout=[["tier", 4], ["client", 16], ["expiry", 6], ["nonce", 11]]'
+    assert 'address = "2001:db8:b:0:' in ok(served, "clusters", "preview", "new", *new)
+    assert served.noun("clusters", "show", "new").returncode == 4
+    assert served.noun("clusters", "preview", "web", "tag_bits=20").returncode == 2
+
+
+def test_addresses_of_a_client(served: Node) -> None:
+    """What a client is answered is told with where it leads."""
+    shown = as_json(served, "clients", "addresses", "acme")
+    row = next(row for row in shown if row["service"] == "www.example.test" and ":" in row["address"])
+    assert (row["tier"], row["servers"][0]["server"]) == ("gold", "fast-1")
+    assert "www.example.test\t2001:db8:a:1:" in ok(served, "clients", "addresses", "acme")
+    assert served.noun("clients", "addresses", "nobody").returncode == 4
+
+
+def test_audit_by_change(served: Node, tmp_path: Path) -> None:
+    """An import is one line, whose rows its generation shows."""
+    (tmp_path / "nine.csv").write_text("name,id,tier\n" + "".join(f"i{n},{3000 + n},gold\n" for n in range(9)))
+    ok(served, "clients", "import", str(tmp_path / "nine.csv"))
+    (newest,) = as_json(served, "audit", "--changes", "--kind", "client", "--limit", "1")
+    line = ok(served, "audit", "--changes", "--limit", "1").splitlines()[1].split("\t")
+    assert line[3:] == ["9", "client i0, i1, i2 and 6 more made", str(newest["generation"])]
+    assert len(as_json(served, "audit", "--generation", str(newest["generation"]))) == 9
+    assert as_json(served, "audit", "--changes", "--until", "2001-01-01T00:00:00Z") == []

@@ -99,6 +99,13 @@ def test_servers(served: Node) -> None:
     for state in ("drain", "down", "maint", "up"):
         ok(served, "servers", state, "slow-2")
         assert as_json(served, "servers", "show", "slow/slow-2")["state"] == state
+    lines = ok(served, "servers", "drain", "slow-1", "slow/slow-2", "fast-1").splitlines()
+    assert [line.split()[1] for line in lines] == ["slow/slow-1", "slow/slow-2", "fast/fast-1"]
+    part = served.noun("servers", "up", "slow/slow-1", "slow/slow-2", "nowhere/s", "fast/nobody")
+    assert (part.returncode, part.stdout.count("is up")) == (1, 2)
+    assert "server nowhere/s: there is no such pool" in part.stderr
+    assert "server fast/nobody: there is no such server" in part.stderr
+    ok(served, "servers", "up", "fast-1")
     ok(served, "servers", "weight", "slow/slow-2", "7")
     assert [s["weight"] for s in as_json(served, "servers", "list", "--pool", "slow")] == [100, 7]
     ok(served, "servers", "add", "fast/slow-2", "address=fd00::5")

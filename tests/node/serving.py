@@ -179,9 +179,7 @@ class Node:
         )
         return done.stdout.strip()
 
-    def curl(
-        self, method: str, path: str, body: Any = None, *options: str, token: str | None = None
-    ) -> tuple[int, Any]:
+    def curl(self, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
         """Status and JSON of an API request made with curl."""
         bearer = self.token if token is None else token
         argv = ["curl", "-sS", "-X", method, "-w", "\n%{http_code}", "-H", f"Authorization: Bearer {bearer}"]

@@ -154,19 +154,6 @@ def answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = 
     return web.Response(text=written(data), status=status, headers=headers, content_type="application/json")
 
 
-def merged(target: Any, patch: Any) -> Any:
-    """`target` with a JSON merge patch put on it (RFC 7396): null removes a key, objects merge, all else replaces."""
-    if not isinstance(patch, Mapping):
-        return patch
-    result = dict(target) if isinstance(target, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
 def with_runtime(kind: str, before: JsonObject, body: JsonObject) -> JsonObject:
     """A whole new body with what it leaves out of the fields set while the site runs taken from the old one.
 

@@ -27,7 +27,7 @@ from dnsvip.admin.http.standby import STANDBY
 from dnsvip.admin.http.work import aside, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.errors import Conflict, InvalidSite, Problem, UnreadableError
-from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, check_counts, collection, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, canonical_name, check_counts, collection, dump, merged, parse
 from dnsvip.site.plan import Action as Sign
 from dnsvip.site.plan import Change
 from dnsvip.site.references import new_references
@@ -275,8 +275,8 @@ async def patch(resource: Resource, request: web.Request) -> web.Response:
     def whole(before: SiteObject | None) -> JsonObject:
         if before is None:
             raise absent(resource, name)
-        merged: JsonObject = bodies.merged(dump(before), body)
-        return merged
+        after: JsonObject = merged(dump(before), body)
+        return after
 
     make = await _making(resource, request, name, body, whole)
     return await changed_response(resource, request, await change(resource, request, name, make, large=is_large(body)))

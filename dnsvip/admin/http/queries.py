@@ -17,7 +17,7 @@ from dnsvip.admin.http.operation import adapter, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT
-from dnsvip.site.plain import JsonObject, problem_of
+from dnsvip.site.plain import JsonObject, merged, problem_of
 from dnsvip.site.registry import KINDS
 from dnsvip.store import Listing
 
@@ -116,7 +116,7 @@ def _read(body: JsonObject, where: str, kind: type[T]) -> T:
 async def read_patch(request: web.Request, where: str, kind: type[T], before: JsonObject) -> tuple[T, frozenset[str]]:
     """`before` with the merge patch of a request on it, as a value of a type, and the keys that the patch names."""
     body = await bodies.read_object(request)
-    return _read(bodies.merged(before, body), where, kind), frozenset(body)
+    return _read(merged(before, body), where, kind), frozenset(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.collection import Resource, change, large_response, remark
 from dnsvip.admin.http.operation import ROOT, Operation, Patch
 from dnsvip.site import Classify
-from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, merged, parse
 from dnsvip.site.registry import KINDS
 from dnsvip.site.size import is_large
 
@@ -34,7 +34,7 @@ async def patch(request: web.Request) -> web.Response:
 async def _changed(request: web.Request, body: JsonObject, base: JsonObject | None) -> web.Response:
     def make(before: SiteObject | None) -> SiteObject:
         stored = dump(before or Classify()) if base is None else base
-        plain = bodies.merged(stored, body)
+        plain = merged(stored, body)
         check_counts("classify", "", plain, before)
         return parse("classify", "", plain, counted=True)
 

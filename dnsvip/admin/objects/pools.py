@@ -25,7 +25,7 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import aside
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Pool, Server, ServerState
-from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, parse
+from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, merged, parse
 from dnsvip.site.registry import KINDS
 from dnsvip.site.size import is_large
 
@@ -84,7 +84,7 @@ async def patch_server(request: web.Request) -> web.Response:
     def edit(servers: list[JsonObject], stored: JsonObject | None) -> None:
         if stored is None:
             raise _absent(request)
-        servers[servers.index(stored)] = bodies.merged(stored, body)
+        servers[servers.index(stored)] = merged(stored, body)
 
     return await _edit(request, edit)
 

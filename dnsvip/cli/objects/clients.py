@@ -60,6 +60,29 @@ def usage(api: Api, name: str | None, sort: str, limit: int, *, as_json: bool) -
     show.rows({**columns, **amounts}, items, as_json=as_json)
 
 
+ADDRESSES: show.Columns = {
+    "SERVICE": lambda item: item["service"],
+    "ADDRESS": lambda item: item["address"],
+    "TTL": lambda item: item["ttl"],
+    "UNTIL": lambda item: show.moment(item["expires_at"]),
+    "TIER": lambda item: item["tier"] or item["reason"],
+    "RULE": lambda item: item["rule"] or "",
+    "SERVERS": lambda item: [f"{one['server']} {one['share']:.0%}" for one in item["servers"]],
+}
+PAGE = 100
+"""Services whose addresses the API gives at a time."""
+
+
+@clients.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="At most so many addresses.")
+@json_option
+@with_api
+def addresses(api: Api, name: str, limit: int, *, as_json: bool) -> None:
+    """Show what client NAME is answered at each service now, and which servers its flows go to by which rule."""
+    show.rows(ADDRESSES, api.items("clients", name, "addresses", limit=limit, page=PAGE), as_json=as_json)
+
+
 def _matches(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[dict[str, str]]:
     entries = [value.partition("=") for value in values]
     for value, (step, _, rest) in zip(values, entries, strict=True):

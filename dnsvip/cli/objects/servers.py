@@ -123,17 +123,32 @@ def weight(api: Api, server: str, weight: int) -> None:
 
 def _state_command(state: ServerState, text: str) -> None:
     @servers.command(state.value, help=text, epilog=EPILOG)
-    @click.argument("server", metavar=SERVER)
+    @click.argument("servers", nargs=-1, required=True, metavar=f"{SERVER}...")
     @with_api
-    def command(api: Api, server: str) -> None:
-        api.call("PATCH", *_path(api, server), body={"state": state.value})
-        click.echo(f"server {server} is {IS[state]}")
+    def command(api: Api, servers: tuple[str, ...]) -> None:
+        if len(servers) == 1:
+            api.call("PATCH", *_path(api, *servers), body={"state": state.value})
+            click.echo(f"server {servers[0]} is {IS[state]}")
+            return
+        _set_states(api, servers, state)
 
 
-_state_command(ServerState.UP, "Use a server.")
-_state_command(ServerState.DRAIN, "Give a server no new flows; established ones stay.")
-_state_command(ServerState.DOWN, "Do not use a server; its flows go to others.")
-_state_command(ServerState.MAINT, "Do not use a server, as it is being worked on; its flows go to others.")
+_state_command(ServerState.UP, "Use servers.")
+_state_command(ServerState.DRAIN, "Give servers no new flows; established ones stay.")
+_state_command(ServerState.DOWN, "Do not use servers; their flows go to others.")
+_state_command(ServerState.MAINT, "Do not use servers, as they are being worked on; their flows go to others.")
+
+
+def _set_states(api: Api, servers: tuple[str, ...], state: ServerState) -> None:
+    """Set the state of several servers at once: of a pool all or none."""
+    states = {"/".join(_path(api, server)[1::2]): state.value for server in servers}
+    outcomes = api.call("POST", "server-states", body={"states": states})["items"]
+    refused = [f"server {outcome['server']}: {outcome['error']}" for outcome in outcomes if outcome["error"]]
+    for outcome in outcomes:
+        if not outcome["error"]:
+            click.echo(f"server {outcome['server']} is {IS[state]}")
+    if refused:
+        raise ApiError("\n".join(refused))
 
 
 def _servers(api: Api, pool: str | None) -> Iterator[JsonObject]:

@@ -18,6 +18,8 @@ EXAMPLES = """
 Examples:
   dnsvip audit --kind client --name acme
   dnsvip audit --actor "token robot" --since 2026-11-24T08:00:00Z --limit 20
+  dnsvip audit --changes --limit 10
+  dnsvip audit --generation 42
 """
 
 VERBS = {"+": "made", "~": "changed", "-": "removed"}
@@ -46,6 +48,26 @@ COLUMNS: show.Columns = {
 }
 
 
+CHANGES: show.Columns = {
+    "WHEN": lambda change: show.moment(change["at"]),
+    "WHO": lambda change: change["actor"],
+    "FROM": lambda change: change["source"] or "",
+    "ROWS": lambda change: f"{change['rows']}{'' if change['counted'] else ' or more'}",
+    "WHAT": lambda change: [_part(part) for part in change["parts"]],
+    "GENERATION": lambda change: change["generation"],
+}
+PAGE = 100
+"""Changes that the API gives at a time."""
+
+
+def _part(part: JsonObject) -> str:
+    """The rows of a change of one kind and action, such as 'client acme, courier, robot and 97 more made'."""
+    words = [part["kind"], ", ".join(part["names"])]
+    if (more := part["rows"] - len(part["names"])) > 0:
+        words.append(f"and {more} more")
+    return " ".join(filter(None, [*words, VERBS.get(part["action"], part["action"])]))
+
+
 def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> None:
     """Print audit rows, newest first."""
     show.rows(COLUMNS, api.items(*path, limit=limit, query=query), as_json=as_json)
@@ -58,10 +80,17 @@ def rows(api: Api, *path: str, limit: int, query: JsonObject, as_json: bool) -> 
 @click.option("--source", help="Only from this address; 'unix' is the Unix socket.")
 @click.option("--action", type=Choice(["made", "changed", "removed"]), help="Only what did this.")
 @click.option("--since", metavar="TIME", help="Not older than this: unix seconds, or ISO 8601 with its offset.")
+@click.option("--until", metavar="TIME", help="Not younger than this.")
+@click.option("--generation", type=click.IntRange(1), help="Only what led to this generation: the rows of one change.")
+@click.option("--changes", is_flag=True, help="One line for what was changed at once, such as by an import.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @json_option
 @with_api
-def audit(api: Api, *, action: str | None, limit: int, as_json: bool, **about: str | None) -> None:
-    """Show what was changed, newest first."""
-    sign = next((sign for sign, verb in VERBS.items() if verb == action), None)
-    rows(api, "audit", limit=limit, query={**about, "action": sign}, as_json=as_json)
+def audit(api: Api, *, action: str | None, changes: bool, limit: int, as_json: bool, **about: str | int | None) -> None:
+    """Show what was changed, newest first, with old and new value."""
+    query = {**about, "action": next((sign for sign, verb in VERBS.items() if verb == action), None)}
+    if changes:
+        items = api.items("audit", "changes", limit=limit, query=query, page=PAGE)
+        show.rows(CHANGES, items, as_json=as_json)
+    else:
+        rows(api, "audit", limit=limit, query=query, as_json=as_json)

@@ -27,6 +27,9 @@ ROOT = "/api/v1"
 TIMEOUT_SECONDS = 300.0
 """Checking a very large zone takes a while."""
 
+PAGE = 1000
+"""Items of most lists that are read at a time, the most that the API gives."""
+
 PIECE = 1 << 16
 """Bytes read from a stream at a time."""
 
@@ -75,20 +78,25 @@ class Api:
             raise ApiError(absent(str(error), path, self.items), error.status) from None
 
     def items(
-        self, *path: str, limit: int | None = None, after: str = "", query: Mapping[str, Any] | None = None
+        self,
+        *path: str,
+        limit: int | None = None,
+        after: str = "",
+        query: Mapping[str, Any] | None = None,
+        page: int = PAGE,
     ) -> Iterator[JsonObject]:
-        """The items of a list after the name `after`, at most `limit` of them, read page by page."""
-        first = {**(query or {}), "limit": min(limit or 1000, 1000), **({"after": after} if after else {})}
+        """The items of a list after the name `after`, at most `limit` of them, read by pages of so many."""
+        first = {**(query or {}), "limit": min(limit or page, page), **({"after": after} if after else {})}
         url = _url(path, first)
         given = 0
         while url:
-            page = self._call("GET", url, None, {})
-            for item in page["items"]:
+            answer = self._call("GET", url, None, {})
+            for item in answer["items"]:
                 if given == limit:
                     return
                 yield item
                 given += 1
-            url = page["next"]
+            url = answer["next"]
 
     def stream(
         self, method: str, *path: str, query: Mapping[str, Any], body: Any = None, headers: Mapping[str, str]
