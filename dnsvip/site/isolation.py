@@ -69,7 +69,7 @@ def isolate(
     """
     faults = before.faults if before else {}
     known = {key: fault for key, fault in faults.items() if _object(snapshot, key) is fault.original}
-    sound = _with(snapshot, {key: fault.stand_in for key, fault in known.items()})
+    sound = with_stand_ins(snapshot, {key: fault.stand_in for key, fault in known.items()})
     try:
         return Isolated(compiled(sound), sound, known)
     except passing:
@@ -111,7 +111,7 @@ class _Search(Generic[T]):
             self._begin(everything, {}, last=True)
             changed = everything
         self._admit(changed)
-        sound = _with(self._snapshot, self._out)
+        sound = with_stand_ins(self._snapshot, self._out)
         return Isolated(self._compiled(sound), sound, self._faults)
 
     def _changed(self, before: Snapshot, known: Mapping[Key, Fault]) -> Iterator[Key]:
@@ -160,7 +160,7 @@ class _Search(Generic[T]):
 
     def _error(self, out: Mapping[Key, SiteObject | None]) -> Exception | None:
         try:
-            self._compiled(_with(self._snapshot, out))
+            self._compiled(with_stand_ins(self._snapshot, out))
         except self._passing:
             raise
         except Exception as error:  # noqa: BLE001 - as above
@@ -172,7 +172,7 @@ def _object(snapshot: Snapshot, key: Key) -> Any:
     return collection(snapshot.site, key[0]).get(key[1])
 
 
-def _with(snapshot: Snapshot, out: Mapping[Key, SiteObject | None]) -> Snapshot:
+def with_stand_ins(snapshot: Snapshot, out: Mapping[Key, SiteObject | None]) -> Snapshot:
     """The snapshot with other objects in the place of some, without those that are None. A cluster's keys are left out
     with it."""
     if not out:

@@ -49,6 +49,11 @@ class Numbers:
             if name not in self._numbers:
                 self._allocate(name, keep)
 
+    @property
+    def in_force(self) -> frozenset[str]:
+        """The names that keep their numbers whatever is assigned."""
+        return self._in_force
+
     def enforce(self) -> None:
         """The names of the last `assign` are in force from now on, earlier ones no longer."""
         self._in_force = self._wanted

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from hashlib import sha256
 from ipaddress import ip_address
+from itertools import chain
 from operator import or_
 
 from dnsvip.address.layout import Layout
@@ -135,12 +136,16 @@ class _Compiler:
         self._no_dscp = TYPES.constants("absent")["NO_DSCP"]
         rosters = tables.rosters()
         ids.servers.assign(
-            server_name(pool.name, server.name, str(server.address), self._own(key))
-            for key, members in rosters.items()
-            for pool, server in members
+            chain(
+                (
+                    server_name(pool.name, server.name, str(server.address), self._own(key))
+                    for key, members in rosters.items()
+                    for pool, server in members
+                ),
+                (server_name("", peer.name, peer.name) for peer in tables.peer_targets.values()),
+            )
         )
         self._rings = {(key, version): self._ring(key, version) for key in rosters for version in (4, 6)}
-        ids.servers.assign(server_name("", peer.name, peer.name) for peer in tables.peer_targets.values())
         ids.rings.assign(digest(ring) for ring in self._rings.values() if ring)
         ids.tiers.assign(self._site.tiers)
         ids.pools.assign(map(self._pool_name, rosters))

@@ -26,6 +26,7 @@ from dnsvip.dispatcher.ending import concerns
 from dnsvip.dispatcher.flows.usage import REST, Used, leaving
 from dnsvip.dispatcher.flows.uses import share_of
 from dnsvip.dispatcher.io.xdp.attribute_masks import AttributeMasks
+from dnsvip.dispatcher.io.xdp.fitting import left_out, problems_of
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, TooMany
 from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image, parts_of
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
@@ -37,7 +38,8 @@ from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import Problem
 from dnsvip.site import Client, ClientState, Snapshot
 from dnsvip.site.cow_map import difference
-from dnsvip.site.isolation import Isolated, fault_of, isolate
+from dnsvip.site.isolation import Isolated, Key, fault_of, isolate, with_stand_ins
+from dnsvip.site.plain import SiteObject
 from dnsvip.xdp.ciphers import Ciphers, SyscallProgram
 from dnsvip.xdp.maps import ARRAY, MMAPABLE, Map
 from dnsvip.xdp.structs import number_of, u32, u64
@@ -96,6 +98,7 @@ class MapWriter:
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
         self._isolated: Isolated[Image] | None = None
+        self._left_out: Mapping[Key, SiteObject | None] = {}
         self._client_faults: dict[str, Problem] = {}
         self._ciphers: dict[int, bytes] = {}
         self._swept = 0.0
@@ -117,11 +120,18 @@ class MapWriter:
     # Snapshots and settings
 
     def apply(self, tables: DispatchTables) -> None:
-        """Decide by these tables from now on, with stand-ins for objects that make that fail (`problems`). Raises
-        PlatformError where the maps cannot hold them; the old ones then stay in force, but revocations do not wait."""
+        """Decide by these tables from now on, with stand-ins for objects that make that fail or have no place in the
+        maps (`problems`). Raises PlatformError where the old ones stay in force; revocations do not wait."""
         self._revoke(tables.sound)
+        self._left_out = left_out(tables, self.ids)
+        self._apply(tables)
+        if self._left_out and (now := left_out(tables, self.ids)) != self._left_out:  # there is more place than before
+            self._left_out = now
+            self._apply(tables)
+
+    def _apply(self, tables: DispatchTables) -> None:
         self._isolated = isolate(
-            tables.sound,
+            with_stand_ins(tables.sound, self._left_out),
             lambda sound: compile_image(
                 tables if sound is tables.sound else tables.of(sound), self.ids, self._encap_source
             ),
@@ -151,7 +161,8 @@ class MapWriter:
     @property
     def problems(self) -> list[Problem]:
         """The objects that have stand-ins in the maps, one problem of each."""
-        return [*(self._isolated.problems if self._isolated else ()), *self._client_faults.values()]
+        isolated = self._isolated.problems if self._isolated else ()
+        return [*isolated, *problems_of(self._left_out), *self._client_faults.values()]
 
     def _revoke(self, snapshot: Snapshot) -> None:
         """Refuse the clients that are no longer enabled or have been deleted, before anything that might fail."""

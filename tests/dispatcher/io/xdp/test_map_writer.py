@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -241,23 +242,69 @@ def test_what_is_not_used_goes(program: Kernel) -> None:
     assert program.see(segment(address("gold")), START).reason == "not-ours"
 
 
-def test_too_much_changes_nothing(program: Kernel) -> None:
-    """A site that the maps cannot hold is refused with the number, and the old one stays in force."""
-    many = {f"t{n}": replace(TIERS["gold"], name=f"t{n}", code=n + 100) for n in range(300)}
-    with pytest.raises(PlatformError, match="256 tiers, the site has 300"):
-        change(program, replace(SITE, tiers=many))
-    assert program.see(segment(address("gold")), START).reason == "issued"
+def named(program: Kernel) -> set[str]:
+    return {problem.where for problem in program.writer.problems}
 
 
-def test_revocations_do_not_wait(program: Kernel) -> None:
-    """Of a site that the maps cannot hold, what it refuses is in force all the same."""
-    vip, acme = address("gold", CLIENTS["acme"].id), replace(CLIENTS["acme"], state=ClientState.DISABLED)
-    assert program.see(segment(vip, port=1), START).reason == "issued"
-    many = {f"t{n}": replace(TIERS["gold"], name=f"t{n}", code=n + 100) for n in range(300)}
-    with pytest.raises(PlatformError):
-        change(program, replace(SITE, tiers=many, clients={**CLIENTS, "acme": acme}))
-    assert program.see(segment(vip, port=2), START).reason == "revoked"
-    assert program.see(segment(address("gold", CLIENTS["once"].id), port=3), START).reason == "issued"
+def test_what_there_is_no_place_for(program: Kernel) -> None:
+    """Of a site that the maps cannot hold, what is in force stays so, the rest of the change is taken, and what is left
+    out is named; a new process starts with as much. With fewer again nothing is left of it."""
+    tiers = {f"t{n}": replace(TIERS["gold"], name=f"t{n}", code=n + 100) for n in range(300)}
+    pools = {f"a{n}": replace(POOLS["fast"], name=f"a{n}", servers=()) for n in range(600)}
+    acme = replace(CLIENTS["acme"], state=ClientState.DISABLED)
+    site = replace(SITE, tiers={**TIERS, **tiers}, pools={**POOLS, **pools}, clients={**CLIENTS, "acme": acme})
+    change(program, site)
+    for port in (1, 2):
+        assert program.see(segment(address("gold"), port=port), START).reason == "issued"
+        assert program.see(segment(address("gold", CLIENTS["acme"].id), port=port), START).reason == "revoked"
+        assert f"tier.{max(tiers)}" in named(program)
+        assert not named(program) & {"tier.gold", "pool.fast"}
+        assert len(program.writer.problems) == 101
+        restart(program)
+        change(program, site)
+    change(program, SITE)
+    assert not program.writer.problems
+    assert program.see(segment(address("gold", CLIENTS["acme"].id), port=3), START).reason == "issued"
+
+
+def test_very_many_servers(program: Kernel) -> None:
+    """Servers that are in force keep their places, others get those that are left: where all of a pool are replaced at
+    once, those of the servers that have gone."""
+    change(program, SITE)
+    first = POOLS["fast"].servers[0]
+    for generation in (1, 2):
+        many = tuple(
+            replace(first, name=f"s{generation}-{n}", address=ip_address(f"2001:db8:{generation}::{n:x}"))
+            for n in range(4000)
+        )
+        change(program, replace(SITE, pools={**POOLS, "large": replace(POOLS["fast"], name="large", servers=many)}))
+        assert not program.writer.problems
+        assert program.see(segment(address("gold"), port=generation), START).reason == "issued"
+    other = {
+        "other": replace(POOLS["fast"], name="other", servers=tuple(replace(one, name=f"o{one.name}") for one in many))
+    }
+    large = {"large": replace(POOLS["fast"], name="large", servers=many)}
+    change(program, replace(SITE, pools={**POOLS, **large, **other}))
+    assert named(program) == {"pool.other"}
+    assert program.see(segment(address("gold"), port=3), START).reason == "issued"
+    change(program, SITE)
+    assert not program.writer.problems
+
+
+def test_sets_of_own_servers_give_way(program: Kernel) -> None:
+    """Clients' own servers take no places from pools: whose set has none goes where its tier does."""
+    pools = {f"a{n}": replace(POOLS["fast"], name=f"a{n}", servers=()) for n in range(500)}
+    servers = tuple(
+        replace(POOLS["fast"].servers[0], name=f"s{n}", address=ip_address(f"2001:db8::{n:x}")) for n in range(99)
+    )
+    some = {"some": replace(POOLS["fast"], name="some", servers=servers)}
+    clients = {f"c{n}": Client(f"c{n}", 5000 + n, "gold", servers=(f"some/s{n}",)) for n in range(99)}
+    change(program, replace(SITE, pools={**POOLS, **some, **pools}, clients={**CLIENTS, **clients}))
+    assert {where.partition(".")[0] for where in named(program)} == {"client"}
+    assert len(named(program)) == 500 + len(POOLS) + 1 + 99 - 512
+    for n in range(0, 99, 7):
+        assert program.see(segment(address("gold", 5000 + n), port=n), START).reason == "issued"
+    change(program, SITE)
 
 
 @pytest.mark.parametrize(
