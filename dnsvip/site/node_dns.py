@@ -162,7 +162,7 @@ class DnsSettings:
     ] = ()
     xdp: Annotated[
         XdpSettings | None,
-        About("XDP", "Answer frequent questions in the kernel; not with `rate_limit` or query logs."),
+        About("XDP", "Answer frequent questions in the kernel, as the server does."),
     ] = None
 
     @property

@@ -302,19 +302,9 @@ def _absolute_dns(dns: DnsSettings, folder: Path) -> DnsSettings:
 
 
 def _xdp_problems(config: NodeConfig) -> Iterator[Problem]:
-    """What the program that answers in the kernel does not do, and how it shares an interface with the dispatcher."""
+    """How the program that answers in the kernel shares an interface with the dispatcher."""
     if config.dns.xdp is None:
         return
-    others = {
-        "dns.rate_limit": config.dns.rate_limit,
-        "log.queries": config.log.queries,
-        "log.dnstap": config.log.dnstap,
-    }
-    for key, value in others.items():
-        if value is not None:
-            yield Problem(
-                "dns.xdp", f"does not go with {key}: what is answered in the kernel is neither limited nor sampled"
-            )
     dispatch = config.dispatch
     if dispatch and dispatch.mode == "xdp" and dispatch.interface == config.dns.xdp.interface:
         for name in ("pins", "generic"):

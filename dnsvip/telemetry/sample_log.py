@@ -92,6 +92,10 @@ class SampleLog(Generic[T, R]):
             self._waiting.append(sample)
             self._work.set()
 
+    def lose(self, number: int) -> None:
+        """Count samples as dropped that were lost on their way here."""
+        self.dropped += number
+
     def counts(self) -> dict[str, int]:
         """Lines written and samples dropped since the start."""
         return {"written": self.written, "dropped": self.dropped}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.site import Anonymous, Cluster
+from dnsvip.site.node_dns import RateLimit
 from dnsvip.xdp.objects import Object
 from tests.bench.program import Frames, Runner, counting
 from tests.dns.hotpath.test_fastpath import opt, question
@@ -25,6 +26,12 @@ from tests.samples import NOW
 ROUNDS, PACKETS = 9, 2000
 GOALS = {"plain": 6.0, "ECS, made before": 9.0, "ECS, new in this slot": 45.0}
 """The limits in E."""
+EXTRAS: Mapping[str, tuple[RateLimit | None, Sequence[int]]] = {
+    "plain, rate limited": (RateLimit(1000), ()),
+    "plain, one in 100 logged": (None, (100,)),
+    "plain, all logged": (None, (1,)),
+}
+"""What costs more where the node file says so: the limit, and of how many answers a log gets one."""
 RESOLVER = "192.0.2.1"
 SECRETS, COOKIE = (bytes(range(16)),), b"\0\x0a\0\x08" + bytes(8)
 SLOT = 100_000
@@ -94,6 +101,14 @@ def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> dict[str, float]:
             for name, some in frames.items():
                 samples.setdefault(name, []).append(runner.cold(some))
                 samples.setdefault("E", []).append(nothing.cold(some))
+            for name, (limit, one_in) in EXTRAS.items():
+                kernel.feeder.limit(limit)
+                kernel.feeder.sample(one_in)
+                kernel.at(kernel.now)
+                samples.setdefault(name, []).append(runner.cold(frames["plain"]))
+                kernel.taken()
+            kernel.feeder.limit(None)
+            kernel.feeder.sample(())
             after = kernel.feeder.reasons()
             missed = after["unknown-requester"] - before["unknown-requester"]
             assert missed < packets // 10, missed  # two of a kind that ask in turn, and reserved addresses

@@ -115,6 +115,14 @@ class Pair:
         assert process.poll() is None, self.log
         self.process = process
 
+    def reload(self, text: str) -> None:
+        """Have the running server read this node file."""
+        assert self.process
+        number = self.log.count("node file reloaded")
+        self.node.write_text(text)
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.log.count("node file reloaded") > number)
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         assert self.process
         group = self.process
@@ -245,6 +253,40 @@ def test_totals_stay_right(pair: Pair) -> None:
     assert after["answered"] - before["answered"] > 5_000
     assert {name: after[name] - before[name] for name in families} == dict.fromkeys(families, 8_000)
     assert after["answers"] - before["answers"] == 2000
+
+
+def test_limits_and_logs(pair: Pair) -> None:
+    """Reloaded with a query log and a rate limit, the kernel has both: each question in one line of the log, and what
+    is beyond the rate cut."""
+    before = pair.node.read_text()
+    lines, queries = pair.folder / "asked.log", pair.folder / "often"
+    logged = before.replace("[metrics]", f'[log]\nqueries = {{ file = "{lines}", one_in = 1 }}\n[metrics]')
+    limited = logged.replace("[dns]\n", "[dns]\nrate_limit = { responses_per_second = 20, slip = 1 }\n")
+    queries.write_text("plain.example.test A\nwww.example.test AAAA\nnone.example.test A\n")
+    for words in (["plain.example.test", "A"], ["www.example.test", "AAAA"]):
+        pair.until_known(lambda words=words: pair.dig(*words, "+noedns"))  # type: ignore[misc]
+    pair.reload(logged)
+    counts = pair.metrics()
+    pair.client.run("dnsperf", "-s", FOUR, "-d", str(queries), "-n", "500", "-q", "20", timeout=60)
+    wait_until(lambda: lines.read_text().count("\n") >= 1500)
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    after = pair.metrics()
+    names = Counter((row["qname"], row["qtype"], row["rcode"], row["listener"], row["socket_protocol"]) for row in rows)
+    assert names == {
+        ("plain.example.test.", "A", "NOERROR", "four", "UDP"): 500,
+        ("www.example.test.", "AAAA", "NOERROR", "four", "UDP"): 500,
+        ("none.example.test.", "A", "NXDOMAIN", "four", "UDP"): 500,
+    }
+    assert after["answered"] - counts["answered"] >= 900
+    assert after["zone_answers"] - counts["zone_answers"] >= 900
+    pair.reload(limited)
+    before_limit = pair.metrics()
+    queries.write_text("plain.example.test A\n")
+    pair.client.run("dnsperf", "-s", FOUR, "-d", str(queries), "-n", "300", "-q", "20", timeout=60)
+    after = pair.metrics()
+    assert after["slipped"] - before_limit["slipped"] > 200
+    assert after["answered"] - before_limit["answered"] < 100
+    pair.reload(before)
 
 
 def test_restart_crash_and_change_under_load(pair: Pair) -> None:

@@ -44,7 +44,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
-from dnsvip.site.node_dns import DnsSettings, Listener
+from dnsvip.site.node_dns import DnsSettings, Listener, RateLimit
 from dnsvip.site.node_listen import ListenerTls
 from dnsvip.telemetry.sample_log import Every, SampleLog, Several
 
@@ -161,13 +161,22 @@ class DnsServer:
             self.ahead.renew()
 
     @property
-    def is_plain(self) -> bool:
-        """Whether datagrams are answered and counted alone: no rate is limited, and none are sampled."""
-        return self._responder.limiter is None and self._responder.samples is None
+    def rate_limit(self) -> RateLimit | None:
+        """The limit in force."""
+        return self._settings.rate_limit
 
-    def count_ahead(self, number: int) -> None:
-        """Count messages that were answered before they came here."""
-        self._tally["udp_messages"] += number
+    @property
+    def logs(self) -> Mapping[str, tuple[SampleLog[Sample, Any], int]]:
+        """The logs that are offered samples, by name, each with of how many queries it gets one."""
+        return self._logs
+
+    def count_ahead(self, messages: int, slipped: int, dropped: int) -> None:
+        """Count messages that were answered before they came here, and those of them that the rate limit cut or
+        dropped."""
+        self._tally["udp_messages"] += messages
+        for name, number in (("udp_slipped", slipped), ("udp_dropped", dropped)):
+            if number:
+                self._tally[name] += number
 
     @property
     def engine(self) -> Engine:
@@ -184,6 +193,8 @@ class DnsServer:
             self._responder.limiter = _limiter(settings)
         self._gate.limits = self._limits(settings)
         self._settings = replace(self._settings, rate_limit=settings.rate_limit, tcp=settings.tcp)
+        if self.ahead is not None:
+            self.ahead.renew()
 
     def _limits(self, settings: DnsSettings) -> StreamLimits:
         tcp, most = settings.tcp, self._most_streams

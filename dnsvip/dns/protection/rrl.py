@@ -34,11 +34,12 @@ class LimitVerdict(Enum):
 
 class Limiter:
     """The accounts of one process. `rate` answers of a kind per second and prefix; each `slip`-th beyond, 0: none, is
-    sent empty."""
+    sent empty. All in whole nanoseconds, so that the kernel gives the same verdicts (xdp/programs/dns_limit.h): an
+    answer has a `cost`, an account is the time when it is full again, and how many were beyond."""
 
     def __init__(self, rate: int, slip: int) -> None:
-        self._rate, self._slip = float(rate), slip
-        self._accounts: TwoGenerationCache[bytes, list[float]] = TwoGenerationCache(
+        self._slip, self._cost, self._burst = slip, cost_of(rate), rate * cost_of(rate)
+        self._accounts: TwoGenerationCache[bytes, list[int]] = TwoGenerationCache(
             ACCOUNTS, lambda key, _account: len(key) + _OVERHEAD
         )
 
@@ -47,24 +48,30 @@ class Limiter:
         address is exempt: truncated replies and those to a wrong signature reach a victim like any other."""
         if reply.cookie_valid or reply.signature_verified:
             return LimitVerdict.SEND
-        return self._spend(source_of(peer) + _account(reply.owner), now)
+        return self._spend(source_of(peer) + kind_of(reply.owner), int(now * _SECOND))
 
-    def _spend(self, key: bytes, now: float) -> LimitVerdict:
+    def _spend(self, key: bytes, now: int) -> LimitVerdict:
         account = self._accounts.get(key)
         if account is None:
-            self._accounts.put(key, [self._rate - 1, now, 0])
+            self._accounts.put(key, [now + self._cost, 0])
             return LimitVerdict.SEND
-        tokens = min(self._rate, account[0] + max(0.0, now - account[1]) * self._rate)
-        account[1] = now
-        if tokens >= 1:
-            account[0] = tokens - 1
+        account[0] = min(max(account[0], now), now + self._burst)  # later ones are of a clock that was set back
+        if account[0] + self._cost <= now + self._burst:
+            account[0] += self._cost
             return LimitVerdict.SEND
-        account[0] = tokens
-        account[2] += 1
-        return LimitVerdict.SLIP if self._slip and account[2] % self._slip == 0 else LimitVerdict.DROP
+        account[1] += 1
+        return LimitVerdict.SLIP if self._slip and account[1] % self._slip == 0 else LimitVerdict.DROP
 
 
-def _account(owner: Owner | None) -> bytes:
+_SECOND = 1_000_000_000
+
+
+def cost_of(rate: int) -> int:
+    """The nanoseconds that one of so many answers a second takes, rounded up: never are there more."""
+    return -(-_SECOND // rate)
+
+
+def kind_of(owner: Owner | None) -> bytes:
     """Which replies are alike: errors; NXDOMAIN or NODATA in one zone; referrals to one name; data of one name
     and type."""
     if owner is None:

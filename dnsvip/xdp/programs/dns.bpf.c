@@ -5,6 +5,8 @@
 #include "seal.h"
 #include "dns_cookies.h"
 #include "dns_signatures.h"
+#include "dns_limit.h"
+#include "dns_samples.h"
 #include "cipher.h"
 #include "parse.h"
 
@@ -51,7 +53,8 @@ struct asking {
 	__u32 opt;     /* bytes of the answer's OPT record */
 	__u32 room;    /* for an answer without it */
 	__u32 cookie;  /* where the option is that is to get a server's cookie; 0: there is none */
-	__u32 is_proven; /* the source, by a valid cookie */
+	__u32 is_proven;  /* the source, by a valid cookie */
+	__u32 is_slipped; /* the answer is to be empty */
 	__u64 sum;  /* of the words of the question, in the order of memory */
 	__u64 hash; /* of name and type, as `question_hash` in dnsvip/dns/io/xdp/image.py */
 };
@@ -403,25 +406,21 @@ static __always_inline __u64 write_head(struct xdp_md *ctx, const struct asking 
 	struct dns_head *head = bytes_at(ctx, a->message, sizeof(*head));
 	__be16 edns = a->opt ? bpf_htons(1) : 0;
 	__be16 flags;
-	__u64 sum;
 
 	if (!head)
 		return 0;
-	flags = t->flags | (head->flags[0] & 1 ? bpf_htons(0x100) : 0);
+	flags = t->flags | (head->flags[0] & 1 ? bpf_htons(0x100) : 0) | (a->is_slipped ? bpf_htons(0x200) : 0);
 	__builtin_memcpy(head->flags, &flags, 2);
-	head->counts[1] = t->counts[0];
-	head->counts[2] = t->counts[1];
-	head->counts[3] = t->counts[2] + edns;
-	sum = (__u64)head->id + flags + head->counts[0] + head->counts[1] + head->counts[2] + head->counts[3];
-	return sum;
+	head->counts[1] = a->is_slipped ? 0 : t->counts[0];
+	head->counts[2] = a->is_slipped ? 0 : t->counts[1];
+	head->counts[3] = (a->is_slipped ? 0 : t->counts[2]) + edns;
+	return (__u64)head->id + flags + head->counts[0] + head->counts[1] + head->counts[2] + head->counts[3];
 }
 
-/* Writes the answer into the frame, which has grown; returns the sum of what it wrote. Negative where it could not. */
-static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w, const struct dns_config *c,
-					  struct asking *a, struct template *t, __u32 scope)
+/* Writes what follows the question into the frame; returns its sum, negative where it could not. */
+static __always_inline __s64 write_body(struct xdp_md *ctx, struct dns_work *w, const struct asking *a, struct template *t)
 {
 	__u32 body = t->body, start = a->message + a->end, n, length, at;
-	struct opt *opt;
 	__u64 sum = sum_at(a->end, t->sum);
 
 	opaque(body);
@@ -447,35 +446,39 @@ static __always_inline __s64 write_answer(struct xdp_md *ctx, struct dns_work *w
 			return -1;
 		sum += signatures;
 	}
-	if (a->opt) {
-		__u32 end = a->end;
-		__u64 part = 0;
-
-		opaque(end);
-		if (end > QUESTION + NAME_BYTES + 4)
-			return -1;
-		opt = (void *)(w->asked.wire + end);
-		opt->size = bpf_htons(EDNS_SIZE);
-		opt->length = bpf_htons(a->opt - OPT_FIXED);
-		if (w->who.family)
-			((struct ecs *)(opt + 1))->scope = scope;
-		at = a->cookie;
-		opaque(at);
-		if (at && at <= QUESTION + NAME_BYTES + 4 + OPT_FIXED + ECS_FIXED + 16)
-			make_cookie(w, c, (void *)(w->asked.wire + at));
-		length = a->opt;
-		opaque(length);
-		if (length < OPT_FIXED || length > OPT_BYTES || bpf_xdp_store_bytes(ctx, start + body, opt, length))
-			return -1;
-#pragma clang loop unroll(disable)
-		for (n = 0; n < OPT_BYTES / 8; n++) {
-			if (n * 8 >= length)
-				break;
-			part += sum_of(*(__u64 *)((__u8 *)opt + n * 8)); /* what follows the record is zero */
-		}
-		sum += sum_at(a->end + body, part);
-	}
 	return sum;
+}
+
+/* Writes the OPT record behind so many bytes of body; as above. */
+static __always_inline __s64 write_opt(struct xdp_md *ctx, struct dns_work *w, const struct dns_config *c,
+				       const struct asking *a, __u32 body, __u32 scope)
+{
+	__u32 end = a->end, length = a->opt, at = a->cookie, n;
+	struct opt *opt;
+	__u64 sum = 0;
+
+	opaque(end);
+	opaque(at);
+	opaque(length);
+	if (end > QUESTION + NAME_BYTES + 4 || at > QUESTION + NAME_BYTES + 4 + OPT_FIXED + ECS_FIXED + 16 ||
+	    length < OPT_FIXED || length > OPT_BYTES)
+		return -1;
+	opt = (void *)(w->asked.wire + end);
+	opt->size = bpf_htons(EDNS_SIZE);
+	opt->length = bpf_htons(a->opt - OPT_FIXED);
+	if (w->who.family)
+		((struct ecs *)(opt + 1))->scope = scope;
+	if (at)
+		make_cookie(w, c, (void *)(w->asked.wire + at));
+	if (bpf_xdp_store_bytes(ctx, a->message + a->end + body, opt, length))
+		return -1;
+#pragma clang loop unroll(disable)
+	for (n = 0; n < OPT_BYTES / 8; n++) {
+		if (n * 8 >= length)
+			break;
+		sum += sum_of(*(__u64 *)((__u8 *)opt + n * 8)); /* what follows the record is zero */
+	}
+	return sum_at(a->end + body, sum);
 }
 
 /* Makes the frame so long: at its end, or where there is no room (veth) at its beginning, with everything up to the end
@@ -493,15 +496,62 @@ static __always_inline int resize(struct xdp_md *ctx, struct dns_work *w, const 
 	return !bpf_xdp_store_bytes(ctx, 0, w->head, head);
 }
 
-static __always_inline void count_answer(__u32 cell)
+static __always_inline void count_answer(__u32 cell, __u32 zone)
 {
 	__u64 *number = bpf_map_lookup_elem(&cells, &cell);
 
 	if (number)
 		++*number;
+	number = bpf_map_lookup_elem(&dns_zones, &zone);
+	if (number)
+		++*number;
 }
 
-/* Answers a packet; anything but DNS_ANSWERED leaves it as it was. */
+/* Sends the answer of a template: whole, or what the rate limit leaves of it. */
+static __always_inline int send(struct xdp_md *ctx, struct dns_work *w, const struct dns_config *c, struct asking *a,
+				struct template *t, __u32 scope, __u32 cell)
+{
+	__u32 length = a->end + t->body + a->opt, body = t->body, zone = t->zone;
+	enum limit_verdict verdict = LIMIT_SEND;
+	struct dns_sampling *picked = NULL;
+	__s64 sum = 0, opt = 0, head;
+
+	if (c->is_sampled) {
+		picked = pick(ctx, w, c, a->message, cell); /* the question, before the answer takes its place */
+		if (picked)
+			picked->sample.is_proven = a->is_proven;
+	}
+	if (!resize(ctx, w, a, a->message + length))
+		return DNS_NOT_SENT;
+	if (c->cost && !a->is_proven)
+		verdict = spend(w, c, t->kind);
+	if (verdict != LIMIT_DROP) {
+		a->is_slipped = verdict == LIMIT_SLIP;
+		if (a->is_slipped) {
+			if (bpf_xdp_adjust_tail(ctx, -(int)body))
+				return DNS_REASONS;
+			length -= body;
+			body = 0;
+		} else {
+			sum = write_body(ctx, w, a, t);
+		}
+		if (a->opt)
+			opt = write_opt(ctx, w, c, a, body, scope);
+		head = write_head(ctx, a, t);
+		if (sum < 0 || opt < 0 || !head || !turn(ctx, w, a->sum + sum + opt + head, length))
+			return DNS_REASONS;
+	} else {
+		length = 0;
+	}
+	if (*(volatile __u64 *)&t->owner != a->hash)
+		return DNS_REASONS;
+	count_answer(cell, zone);
+	if (picked)
+		send_sample(ctx, picked, a->message, length);
+	return verdict == LIMIT_SEND ? DNS_ANSWERED : verdict == LIMIT_SLIP ? DNS_SLIPPED : DNS_DROPPED;
+}
+
+/* Answers a packet; but for DNS_ANSWERED, DNS_SLIPPED and DNS_DROPPED it stays as it was. */
 static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 {
 	struct ready *ready;
@@ -511,7 +561,6 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	struct door *door;
 	__u32 zero = 0, length, n, scope = 0, cell, addresses;
 	__u64 now;
-	__s64 sum, head;
 
 	c = bpf_map_lookup_elem(&dns_config, &zero);
 	if (!c)
@@ -523,7 +572,8 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	if (now >= c->until)
 		return DNS_OFF;
 	addresses = *(volatile __u32 *)&c->addresses;
-	w->unix_seconds = (now + c->clock_offset) / NANOSECONDS;
+	w->unix_ns = now + c->clock_offset;
+	w->unix_seconds = w->unix_ns / NANOSECONDS;
 	length = a.length;
 	opaque(length);
 	if (length < QUESTION + 5 || length > LONGEST ||
@@ -586,15 +636,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	/* Makers are written in place, some time after the generation has changed. */
 	if (*(volatile __u32 *)&c->addresses != addresses)
 		return DNS_OFF;
-	length = a.end + t->body + a.opt;
-	if (!resize(ctx, w, &a, a.message + length))
-		return DNS_NOT_SENT;
-	sum = write_answer(ctx, w, c, &a, t, scope);
-	head = write_head(ctx, &a, t);
-	if (sum < 0 || !head || !turn(ctx, w, a.sum + sum + head, length) || *(volatile __u64 *)&t->owner != a.hash)
-		return DNS_REASONS;
-	count_answer(cell);
-	return DNS_ANSWERED;
+	return send(ctx, w, c, &a, t, scope, cell);
 }
 
 SEC("xdp")
@@ -609,8 +651,10 @@ int dns(struct xdp_md *ctx)
 	number = bpf_map_lookup_elem(&dns_reasons, &reason);
 	if (number)
 		++*number;
-	if (reason == DNS_ANSWERED)
+	if (reason == DNS_ANSWERED || reason == DNS_SLIPPED)
 		return XDP_TX;
+	if (reason == DNS_DROPPED)
+		return XDP_DROP;
 	bpf_tail_call(ctx, &next, 0);
 	return XDP_PASS; /* there is no next */
 }

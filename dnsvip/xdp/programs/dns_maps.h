@@ -6,6 +6,8 @@
 enum dns_bounds {
 	NAME_BYTES = 88,   /* of the longest name, in a multiple of 8 */
 	BODY_BYTES = 768,  /* of an answer, behind its question */
+	OPT_BYTES = 64,    /* of the longest OPT record that is recognized, in a multiple of 8 */
+	MOST_ANSWER = 12 + NAME_BYTES + 4 + BODY_BYTES + OPT_BYTES,
 	LONGEST = 512,     /* bytes of a question */
 	MAX_HOLES = 2,     /* addresses in an answer */
 	MAX_SIGNATURES = 2,    /* that depend on them */
@@ -14,6 +16,9 @@ enum dns_bounds {
 	MAX_MAKERS = 4096,
 	MAX_CIPHERS = 1024,
 	MAX_SECRETS = 4,
+	MAX_TAKERS = 4,    /* of samples */
+	MAX_ZONES = 16384, /* whose answers are counted; 0 stands for none */
+	ACCOUNTS = 65536,  /* of the rate limit */
 	SEEN = 65536,      /* 16 bits of a hash */
 	EDNS_SIZE = 1232,  /* of our OPT records */
 	TEMPLATES = 16384, /* resized */
@@ -33,22 +38,29 @@ enum dns_reason {
 	DNS_TOO_BIG,           /* another answer is for so little room */
 	DNS_UNKNOWN_REQUESTER, /* there is no address for the requester */
 	DNS_NOT_SENT,          /* the frame could not grow */
+	DNS_SLIPPED,           /* answered empty, with TC, by the rate limit */
+	DNS_DROPPED,           /* by the rate limit */
 	DNS_REASONS
 };
 
-/* What holds for all packets. Times are of the kernel's monotonic clock, in nanoseconds. */
+/* What holds for all packets. Times are of the kernel's monotonic clock, in nanoseconds. What every packet needs is first, in
+ * one cache line. */
 struct dns_config {
 	__u64 until;        /* what the maps hold is valid */
 	__u64 now;          /* where not 0: the time, for tests */
 	__s64 clock_offset; /* to add to it for unix time */
 	__u32 names;        /* the generation of valid templates */
 	__u32 addresses;    /* that of valid makers and requesters */
-	__u64 secret[MAX_SECRETS][2]; /* of cookies; the first makes them */
-	__u8 secrets;       /* their number; 0: cookies are the server's */
+	__u8 mac[8];        /* the interface's own address */
+	__u64 cost;         /* nanoseconds of the rate limit that an answer takes; 0: there is no limit */
+	__u64 burst;        /* and that an account has at most */
+	__u32 slip;         /* each so many-th answer beyond is sent empty; 0: none */
+	__u8 is_sampled;
+	__u8 secrets;       /* how many; 0: cookies are the server's */
 	__u8 requires_cookies;
 	__u8 has_signatures; /* DO makes a difference to some names */
-	__u8 zero;
-	__u8 mac[8]; /* the interface's own address */
+	__u32 one_in[MAX_TAKERS]; /* of how many answers each taker of samples gets one; 0: none */
+	__u64 secret[MAX_SECRETS][2]; /* of cookies; the first makes them */
 };
 
 struct {
@@ -130,6 +142,8 @@ struct template {
 	__u16 sum;    /* of the body, holes being zero, as if it began at an even offset */
 	__be16 flags; /* of the header, without RD */
 	__be16 counts[3];
+	__u64 kind;   /* of answer, by which the rate is limited */
+	__u16 zone;   /* where it is counted, too */
 	__u8 by_edns; /* it is the answer to EDNS too */
 	__u8 holes;
 	__u8 signatures;
@@ -236,6 +250,14 @@ struct {
 	__type(value, struct ready);
 } requesters SEC(".maps");
 
+/* Answers by zone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_ZONES);
+	__type(key, __u32);
+	__type(value, __u64);
+} dns_zones SEC(".maps");
+
 /* Answers by how they are counted (dnsvip/dns/counters.py). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -273,8 +295,6 @@ struct asked {
 	__u8 wire[LONGEST + 492]; /* a power of two in all, so that the verifier follows */
 };
 
-#define OPT_BYTES 64 /* a multiple of 8, and room for the longest OPT record that is recognized */
-
 #define HEAD_BYTES (22 + 40 + 8 + 12 + NAME_BYTES + 4) /* of the longest headers, with the question */
 
 struct dns_work {
@@ -282,6 +302,7 @@ struct dns_work {
 	struct asked_name name;
 	struct requester who;
 	struct packet packet;
+	__u64 unix_ns;
 	__u64 unix_seconds;
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];

@@ -99,7 +99,7 @@ def test_rate_is_kept(rate: int, slip: int, pauses: list[float], back: int) -> N
     limiter, now, seen = Limiter(rate, slip), NOW, Counter[LimitVerdict]()
     for number, pause in enumerate(pauses):
         now += pause
-        seen[limiter._spend(b"key", now - (1000 if number == back else 0))] += 1
+        seen[limiter._spend(b"key", int((now - (1000 if number == back else 0)) * 1e9))] += 1
     beyond = len(pauses) - seen[LimitVerdict.SEND]
     waited = sum(pauses) + (1000 if back < len(pauses) else 0)
     assert seen[LimitVerdict.SEND] <= rate + rate * waited + 1e-6

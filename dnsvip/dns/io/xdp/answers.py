@@ -20,6 +20,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.feeder import Feeder
+from dnsvip.dns.io.xdp.samples import TAKERS, Samples
+from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_dns import XdpSettings
 from dnsvip.xdp import chain
@@ -95,7 +98,7 @@ class KernelAnswers:
                 lived = now
                 self.renew()
             if self._attached is not None:
-                missed = self._attached.missing.consume()
+                missed = self._attached.missing.consume() + self._attached.samples.consume()
                 self._feed(now + SLICE_SECONDS)
 
     def stop(self) -> None:
@@ -114,16 +117,15 @@ class KernelAnswers:
             self._lock = -1
 
     def renew(self) -> None:
-        """Answer as the server does now; nothing while it limits the rate or samples, which the program does not."""
+        """Answer as the server does now, limit the rate and sample as it does."""
         if self._attached is None:
             return
-        feeder = self._attached.feeder
+        feeder, logs = self._attached.feeder, self._server.logs
         try:
-            if self._server.is_plain:
-                feeder.use(self._server.fast)
-                feeder.live(time.time(), time.monotonic_ns())
-            else:
-                feeder.stop()
+            feeder.use(self._server.fast)
+            feeder.limit(self._server.rate_limit)
+            feeder.sample([logs[name][1] if name in logs else 0 for name in TAKERS])
+            feeder.live(time.time(), time.monotonic_ns())
         except PlatformError as error:  # the lease ends by itself
             log.error("cannot answer in the kernel", interface=self._settings.interface, error=str(error))
 
@@ -205,6 +207,11 @@ class _Attached:
         self.missing = RingBuffer(self._maps["missing"], missed)
         names = [endpoint.name for endpoint in server.endpoints]
         self.feeder = Feeder(self._maps, self._set_cipher, names, server.fast, server.front_ends)
+        take = partial(_offer, server)
+        self.samples = Samples(
+            self._maps["samples"], self._maps["sampling"], self.feeder.cells, self.feeder.listeners, take
+        )
+        self._limited = {"slipped": 0, "dropped": 0}
         self.open(machine)
         try:
             self._attach()
@@ -224,8 +231,15 @@ class _Attached:
 
     def collect(self, server: DnsServer) -> Mapping[str, int]:
         """As `KernelAnswers.collect`."""
-        server.count_ahead(self.feeder.collect(server.engine.counters))
-        return self.feeder.reasons()
+        messages, reasons = self.feeder.collect(server.engine.counters), self.feeder.reasons()
+        limited = {name: reasons[name] for name in self._limited}
+        server.count_ahead(messages, *(limited[name] - before for name, before in self._limited.items()))
+        self._limited = limited
+        self.samples.consume()
+        for name, number in zip(TAKERS, self.samples.lost(), strict=True):
+            if number and name in server.logs:
+                server.logs[name][0].lose(number)
+        return reasons
 
     def detach(self) -> None:
         """Detach the program, and remove its pins."""
@@ -235,12 +249,20 @@ class _Attached:
     def close(self) -> None:
         """Close the descriptors."""
         self.missing.close()
+        self.samples.close()
         if self._link is not None:
             self._link.close()
         self._program.close()
         self._set_cipher.close()
         for each in self._maps.values():
             each.close()
+
+
+def _offer(server: DnsServer, takers: int, sample: Sample) -> None:
+    """Offer a sample to the logs that it was picked for, where they are still there."""
+    for number, name in enumerate(TAKERS):
+        if takers >> number & 1 and name in server.logs:
+            server.logs[name][0].offer(sample)
 
 
 def place(settings: XdpSettings) -> Place:

@@ -17,12 +17,14 @@ from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.hotpath.marks import Hole
 from dnsvip.dns.io.xdp import image
-from dnsvip.dns.io.xdp.cells import Cells
+from dnsvip.dns.io.xdp.cells import Cells, ZoneNumbers
 from dnsvip.dns.io.xdp.eviction import SecondChance
 from dnsvip.dns.protection.proxy import FrontEnds
+from dnsvip.dns.protection.rrl import cost_of
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.synthesis.issuer import Issuer, Kind
 from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.site.node_dns import RateLimit
 from dnsvip.xdp.ciphers import Ciphers, SyscallProgram
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import number_of, u32
@@ -46,9 +48,11 @@ class Feeder:
         front_ends: FrontEnds,
     ) -> None:
         self._maps, self._fast, self._front_ends = maps, fast, front_ends
-        self._listeners = tuple(dict.fromkeys(listeners))
-        self._cells = Cells(image.bounds()["MAX_CELLS"])
+        self.listeners = tuple(dict.fromkeys(listeners))
+        self.cells = Cells(image.bounds()["MAX_CELLS"])
+        self._zones = ZoneNumbers(image.bounds()["MAX_ZONES"])
         self._counted: dict[int, int] = {}
+        self._counted_zones: dict[int, int] = {}
         self._makers: dict[tuple[int, str | None, frozenset[tuple[str, str | int]]], int] = {}
         self._names = self._addresses = 1
         templates = maps["templates"]
@@ -60,7 +64,8 @@ class Feeder:
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
         self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
-        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", **_signs(fast), **_secrets(fast)}
+        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b""}
+        self._config |= _signs(fast) | _secrets(fast) | _limits(None) | _samples(())
         self._fields = image.TYPES.struct("asked").members
 
     # What holds for all
@@ -72,10 +77,22 @@ class Feeder:
         if not fast.same_names(self._fast):
             self._names += 1
             self._config |= _signs(fast)
+            if self._zones.are_scarce:
+                self._collect_zones(self._fast.engine.counters)
+                self._zones = ZoneNumbers(image.bounds()["MAX_ZONES"])
         self._fast = fast
         self._addresses += 1
         self._made, self._ciphers = set(), {}
         self._config |= _secrets(fast)
+
+    def limit(self, limit: RateLimit | None) -> None:
+        """Limit the rate of answers like this from now on; `live` has to follow."""
+        self._config |= _limits(limit)
+
+    def sample(self, one_in: Sequence[int]) -> None:
+        """Give each taker of samples, by number, one in so many answers from now on, none where that is 0; `live` has
+        to follow."""
+        self._config |= _samples(one_in)
 
     def live(self, now: float, monotonic: int, *, fixed: bool = False) -> None:
         """Answer for as long as that is right, at most LEASE_NS. `now` in unix seconds is `monotonic` in nanoseconds;
@@ -83,16 +100,12 @@ class Feeder:
         until, offset = monotonic + LEASE_NS, int(now * 1e9) - monotonic
         self._configure(until=until, clock_offset=offset, now=monotonic if fixed else 0)
 
-    def stop(self) -> None:
-        """Leave everything to the server from now on."""
-        self._configure(until=0)
-
     def open(self, mac: bytes, doors: Mapping[tuple[str, int], str]) -> None:
         """Answer frames to this interface address, and packets to these addresses and ports, of listeners."""
         self._configure(mac=mac)
         guarded, known = self._fast.engine.doors, self._maps["doors"]
         wanted = {
-            image.door(*where): bytes((self._listeners.index(name), name in guarded)) for where, name in doors.items()
+            image.door(*where): bytes((self.listeners.index(name), name in guarded)) for where, name in doors.items()
         }
         for key in set(known.keys()) - wanted.keys():
             known.delete(key)
@@ -109,7 +122,7 @@ class Feeder:
         wire = event[self._fields["wire"].offset :][:length]
         if self._front_ends and ip_address(source) in self._front_ends:
             return
-        name = self._listeners[listener]
+        name = self.listeners[listener]
         ahead = self._fast.ahead(key_of(source, wire), name, WIDTH[version], now)
         if ahead is None or not self._feed_template(ahead, int(now)) or ahead.template is None:
             return
@@ -153,10 +166,12 @@ class Feeder:
         if template is None:
             return None
         makers = [self._maker(hole) for hole in template.holes]
-        cell = self._cells.of_template(template.outcome, template.rcode, holes=bool(makers))
-        if cell is None or self._most_makers in makers:
+        cell = self.cells.of_template(template.outcome, template.rcode, holes=bool(makers))
+        owner = template.owner
+        zone = self._zones.of(None if owner is None else self._fast.engine.zones.apex_of(owner.name))
+        if cell is None or zone is None or self._most_makers in makers:
             return None
-        return image.template_value(ahead.asked, template, makers, cell, self._names)
+        return image.template_value(ahead.asked, template, makers, cell, zone, self._names)
 
     def _maker(self, hole: Hole) -> int:
         """The number of what makes the addresses of a hole: one for all services that have the same; `_most_makers`
@@ -184,7 +199,7 @@ class Feeder:
             number = self._maker(hole)
             if made is not None and not self._has_maker(number, made[0]):
                 return
-            cell = self._cells.of_address(who.step, vip.kind if made is None else Kind.ENCODED, who.tier)
+            cell = self.cells.of_address(who.step, vip.kind if made is None else Kind.ENCODED, who.tier)
             if cell is None:
                 return
             scope = who.scope if vip.scope is None else vip.scope
@@ -227,14 +242,26 @@ class Feeder:
     def collect(self, counters: Counters) -> int:
         """Add the answers since the last call to the counters; how many."""
         total = 0
-        for number, key in self._cells.used():
+        for number, key in self.cells.used():
             count = sum(map(number_of, self._maps["cells"].get_each(u32(number))))
             new = count - self._counted.get(number, 0)
             if new:
                 self._counted[number] = count
                 counters.cell(*key).number += new
                 total += new
+        self._collect_zones(counters)
         return total
+
+    def _collect_zones(self, counters: Counters) -> None:
+        zones = self._zones.zones
+        entries = self._maps["dns_zones"].items() if zones else iter(())
+        next(entries, None)  # answers from no zone
+        for number, (apex, (_, each)) in enumerate(zip(zones, entries, strict=False), 1):
+            count = sum(map(number_of, each))
+            new = count - self._counted_zones.get(number, 0)
+            if new:
+                self._counted_zones[number] = count
+                counters.zone(apex).number += new
 
     def reasons(self) -> dict[str, int]:
         """Packets by what became of them."""
@@ -253,3 +280,14 @@ def _secrets(fast: FastPath) -> dict[str, int | bytes]:
     if len(secrets) > image.bounds()["MAX_SECRETS"]:
         secrets = ()
     return {"secrets": len(secrets), "secret": b"".join(secrets), "requires_cookies": int(engine.require_cookies)}
+
+
+def _limits(limit: RateLimit | None) -> dict[str, int]:
+    if limit is None:
+        return {"cost": 0, "burst": 0, "slip": 0}
+    cost = cost_of(limit.responses_per_second)
+    return {"cost": cost, "burst": cost * limit.responses_per_second, "slip": limit.slip}
+
+
+def _samples(one_in: Sequence[int]) -> dict[str, int | bytes]:
+    return {"is_sampled": int(any(one_in)), "one_in": b"".join(map(u32, one_in))}

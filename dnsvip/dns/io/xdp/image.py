@@ -17,8 +17,10 @@ from dnsvip.dns.hotpath.hits import AT
 from dnsvip.dns.hotpath.marks import ALWAYS
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Ecs
+from dnsvip.dns.protection.rrl import kind_of
 from dnsvip.dns.synthesis.issuer import Issuer, Recipe
 from dnsvip.dns.synthesis.synthesizer import LENGTH
+from dnsvip.dns.zones.lookup import Owner
 from dnsvip.xdp.structs import ObjectTypes, u64
 
 OBJECT = PROGRAM = "dns"
@@ -101,8 +103,11 @@ def _period(period: tuple[int, int]) -> bytes:
     return TYPES.struct("dns_period").pack(since=since, until=until)
 
 
-def template_value(asked: Asked, template: Template, makers: Sequence[int], cell: int, generation: int) -> bytes | None:
-    """The template for a question, whose holes these makers fill; None where it does not fit."""
+def template_value(
+    asked: Asked, template: Template, makers: Sequence[int], cell: int, zone: int, generation: int
+) -> bytes | None:
+    """The template for a question, whose holes these makers fill, counted by these numbers; None where it does not
+    fit."""
     addresses, most = [LENGTH[hole.rtype] for hole in template.holes], bounds()
     signatures = [length for each in template.sets for length in each.lengths]
     lengths = [*addresses, *signatures]
@@ -128,6 +133,8 @@ def template_value(asked: Asked, template: Template, makers: Sequence[int], cell
         beyond=min(template.beyond, _SHORT),
         body=len(body),
         cell=cell,
+        zone=zone,
+        kind=kind_hash(template.owner),
         sum=sum_of(body),
         flags=head[:2],
         counts=head[4:AT],
@@ -145,6 +152,11 @@ def template_value(asked: Asked, template: Template, makers: Sequence[int], cell
         ),
         data=body,
     )
+
+
+def kind_hash(owner: Owner | None) -> int:
+    """What stands for a kind of answers in the accounts of the rate limit."""
+    return int.from_bytes(blake2b(kind_of(owner), digest_size=8).digest(), "big")
 
 
 def set_number(asked: Asked, generation: int, number: int) -> int:

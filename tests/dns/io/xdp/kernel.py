@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -11,15 +12,18 @@ from struct import pack, unpack
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.feeder import Feeder
+from dnsvip.dns.io.xdp.samples import Samples
 from dnsvip.dns.protection.proxy import FrontEnds
+from dnsvip.dns.querylog import Sample
 from dnsvip.xdp.libbpf import library
 from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.maps import Map, RingBuffer
-from dnsvip.xdp.objects import XDP_PASS, XDP_TX, Object, Program
+from dnsvip.xdp.objects import XDP_DROP, XDP_PASS, XDP_TX, Object, Program
 from tests.samples import NOW
 
 ROUTER, OURS = b"\2router", b"\2dnsvp"
 MOST = 4096
+DROPPED = b""
 HOSTS: Mapping[str, Mapping[int, str]] = {
     "public": {4: "198.51.100.53", 6: "2001:db8:53::53"},
     "six": {4: "198.51.100.54", 6: "2001:db8:53::54"},
@@ -99,6 +103,14 @@ class Kernel:
         self.feeder = Feeder(maps, set_cipher, HOSTS, fast, FrontEnds(()))
         self.events: list[bytes] = []
         self._ring = RingBuffer(maps["missing"], self.events.append)
+        self.samples: list[tuple[int, Sample]] = []
+        self.sampler = Samples(
+            maps["samples"],
+            maps["sampling"],
+            self.feeder.cells,
+            self.feeder.listeners,
+            lambda takers, sample: self.samples.append((takers, sample)),
+        )
         doors = {(host, ports[name]): name for name, hosts in HOSTS.items() for host in hosts.values()}
         self.feeder.open(OURS[:6], doors)
         self.at(NOW)
@@ -124,15 +136,23 @@ class Kernel:
         return options.retval, self._out[: options.data_size_out]
 
     def ask(self, wire: bytes, source: str | IPv4Address | IPv6Address, listener: str = "public") -> bytes | None:
-        """The answer to a message; None where it is left to the server, untouched."""
+        """The answer to a message, DROPPED by the rate limit; None where it is left to the server, untouched."""
         source = ip_address(source)
         asked = frame(packet(str(source), HOSTS[listener][source.version], wire))
         action, out = self.run(asked)
         if action == XDP_TX:
             return answer_in(out, asked)
+        if action == XDP_DROP:
+            return DROPPED
         assert action == XDP_PASS
         assert out == asked
         return None
+
+    def taken(self) -> list[tuple[int, Sample]]:
+        """The samples since the last call, each with the bits of its takers."""
+        self.sampler.consume()
+        samples, self.samples[:] = list(self.samples), []
+        return samples
 
     def learn(self) -> int:
         """Feed what the program has missed; how many messages."""
@@ -162,8 +182,11 @@ def loaded(fast: FastPath, ports: Mapping[str, int] | None = None, **entries: in
         opened.load()
         program, set_cipher = opened.program(image.PROGRAM), opened.program("set_cipher")
         maps = {name: opened.map(name) for name in opened.maps if "." not in name}
+    before = os.sched_getaffinity(0)
     try:
+        os.sched_setaffinity(0, {min(before)})  # each processor counts its own samples
         yield Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53))
     finally:
+        os.sched_setaffinity(0, before)
         for descriptor in (program, set_cipher, *maps.values()):
             descriptor.close()

@@ -9,16 +9,22 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from dnsvip.dns.dnstap import frame
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
+from dnsvip.dns.identity.identify import Address
+from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.names import flat_name
-from dnsvip.dns.reply import DnsOutcome
+from dnsvip.dns.querylog import Sample, record
+from dnsvip.dns.reply import DnsOutcome, Reply
 from dnsvip.site import DnssecAlgorithm, DnssecDenial, Snapshot, Zone
+from dnsvip.site.node_dns import RateLimit
+from dnsvip.telemetry.sample_log import Every
 from tests.dns.dnssec.signed import ED25519, P256, signed
 from tests.dns.hotpath import test_fastpath
-from tests.dns.hotpath.test_fastpath import BIG, ECS, JAR, Requesters, changed, decided, moments, names_of, numbers, opt
-from tests.dns.io.xdp.kernel import Kernel, loaded
+from tests.dns.hotpath.test_fastpath import BIG, ECS, JAR, Requesters, changed, moments, names_of, numbers, opt
+from tests.dns.io.xdp.kernel import DROPPED, Kernel, loaded
 from tests.dns.world import world_snapshot
 from tests.long import long_or
 from tests.samples import NOW
@@ -53,6 +59,11 @@ def snapshot() -> Snapshot:
     return replace(world, site=replace(world.site, zones=zones, classify=classify))
 
 
+LIMIT = RateLimit(3, slip=2)
+ONE_IN = (3, 7)
+"""What is sampled by two logs."""
+
+
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
@@ -71,30 +82,38 @@ def test_the_program_gives_what_the_server_gives(
     batches: int,
     denial: DnssecDenial,
 ) -> None:
-    """Whatever is asked, the program gives the server's bytes and counts, or leaves the packet untouched."""
+    """Whatever is asked, the program gives the server's bytes, counts, limits and samples, or leaves the packet
+    untouched. Every other round it limits the rate and samples."""
     monkeypatch.setattr(test_fastpath, "COOKIES", COOKIES)
     snapshot = signed(snapshot, zones, denial)
     plain, behind = Engine(snapshot), Engine(snapshot)
     behind._signatures = behind.signer.signatures = plain._signatures  # of which no two are equal
     requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 11), moments(11)
     often = wanting(requesters) if zones else []
-    kinds: Counter[tuple[DnsOutcome, bool]] = Counter()
+    answered: Counter[tuple[DnsOutcome, bool, str]] = Counter()
     fast = FastPath(behind)
     with loaded(fast) as kernel:
+        worker = Worker(kernel)
         for round_ in range(ROUNDS):
             plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)
             fast = FastPath(behind, fast)
             kernel.feeder.use(fast)
+            worker.is_limited = bool(round_ % 2)
             for _ in range(batches):
                 kernel.at(next(times))
-                kinds += _ask(kernel, plain, behind, requesters, often)
-        answered = kinds.total()
+                answered += _ask(worker, plain, behind, requesters, often)
         if zones:
-            assert {outcome for outcome, is_signed in kinds if is_signed} == SIGNED
-        assert kernel.feeder.collect(behind.counters) == answered
-        assert kernel.feeder.reasons()["answered"] == answered
-        assert numbers(plain) == numbers(behind)
-    assert answered > ROUNDS * BATCH * batches // (20 if zones else 10)
+            assert {outcome for outcome, is_signed, _ in answered if is_signed} == SIGNED
+        assert kernel.feeder.collect(behind.counters) == answered.total()
+        reasons, kinds = kernel.feeder.reasons(), Counter[str]()
+        for (_, _, word), number in answered.items():
+            kinds[word] += number
+        assert {name: reasons[name] for name in ("answered", "slipped", "dropped")} == kinds
+        assert all_numbers(plain) == all_numbers(behind)
+        assert sum(kernel.sampler.lost()) == 0
+    assert answered.total() > ROUNDS * BATCH * batches // (20 if zones else 10)
+    assert min(kinds.values()) > answered.total() // 30
+    assert worker.sampled > answered.total() // 8
 
 
 def wanting(requesters: Requesters) -> list[bytes]:
@@ -112,23 +131,76 @@ def wanting(requesters: Requesters) -> list[bytes]:
     ]
 
 
+def all_numbers(engine: Engine) -> tuple[object, ...]:
+    """All that is counted, by zone too."""
+    return *numbers(engine), sorted(engine.counters.zones(engine.zones.by_apex, 1000))
+
+
+class Worker:
+    """What a worker that is asked what the program answers does with its replies."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel, self.sampled, self._is_limited = kernel, 0, False
+        self._limiter = Limiter(LIMIT.responses_per_second, LIMIT.slip)
+        self._samplers = [Every(one_in) for one_in in ONE_IN]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether replies are limited and sampled."""
+        return self._is_limited
+
+    @is_limited.setter
+    def is_limited(self, limited: bool) -> None:
+        self._is_limited = limited
+        self.kernel.feeder.limit(LIMIT if limited else None)
+        self.kernel.feeder.sample(ONE_IN if limited else ())
+
+    def judge(self, reply: Reply, source: Address) -> tuple[str, Reply]:
+        """What becomes of a packet, and the reply as it is sent."""
+        verdict = self._limiter.judge(reply, source.packed, self.kernel.now) if self._is_limited else LimitVerdict.SEND
+        if verdict is LimitVerdict.SEND:
+            return "answered", reply
+        slip = verdict is LimitVerdict.SLIP
+        return ("slipped", slipped(reply)) if slip else ("dropped", reply._replace(wire=None))
+
+    def compare(self, sample: Sample) -> None:
+        """The program has taken this sample where a worker takes it."""
+        picked = sum(1 << n for n, every in enumerate(self._samplers) if every.picks(1)) if self._is_limited else 0
+        taken = self.kernel.taken()
+        assert [takers for takers, _ in taken] == ([picked] if picked else [])
+        for _, got in taken:
+            self.sampled += 1
+            assert record(got, str) == record(sample, str)
+            assert frame(got, str, whole=True) == frame(sample, str, whole=True)
+            assert got._replace(reply=sample.reply) == sample
+            kept = ("wire", "outcome", "rcode", "cookie_valid", "step", "kind", "tier")
+            assert [getattr(got.reply, name) for name in kept] == [getattr(sample.reply, name) for name in kept]
+
+
 def _ask(
-    kernel: Kernel, plain: Engine, behind: Engine, requesters: Requesters, often: list[bytes]
-) -> Counter[tuple[DnsOutcome, bool]]:
-    """Ask a batch of both; how many questions the program has answered, by outcome and whether with signatures."""
-    kinds: Counter[tuple[DnsOutcome, bool]] = Counter()
+    worker: Worker, plain: Engine, behind: Engine, requesters: Requesters, often: list[bytes]
+) -> Counter[tuple[DnsOutcome, bool, str]]:
+    """Ask a batch of both; how many questions the program has answered, by outcome, whether with signatures, and what
+    the rate limit made of them."""
+    answered: Counter[tuple[DnsOutcome, bool, str]] = Counter()
+    kernel = worker.kernel
     listener = requesters.random.choice(("public", "six"))
+    arrival = Arrival(listener, Transport.UDP)
     for _ in range(BATCH):
         wire, source = requesters.message(), requesters.random.choice(SOURCES)
         if often and requesters.random.random() < 0.6:
             wire = requesters.random.choice(often)
-        reply = plain.decide(wire, source, Arrival(listener, Transport.UDP), kernel.now)
-        plain.counters.count(reply)
+        right = plain.decide(wire, source, arrival, kernel.now)
+        plain.count(right)
         got = kernel.ask(wire, source, listener)
         if got is None:
-            decided(behind, wire, source, listener, kernel.now)
-        else:
-            kinds[reply.outcome, SIGNATURE in got] += 1
-            assert got == reply.wire, (wire, source, listener, kernel.now)
+            behind.count(behind.decide(wire, source, arrival, kernel.now))
+            continue
+        word, right = worker.judge(right, source)
+        answered[right.outcome, SIGNATURE in got, word] += 1
+        assert got == (right.wire or DROPPED), (wire, source, listener, kernel.now)
+        if right.kind is None:  # as the fast path, which identifies nobody whom the answer does not depend on
+            right = right._replace(step=None, tier=None)
+        worker.compare(Sample(kernel.now, Transport.UDP, listener, source, wire, right))
     kernel.learn()
-    return kinds
+    return answered

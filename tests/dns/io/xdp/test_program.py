@@ -13,18 +13,18 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.xdp import image
-from dnsvip.dns.io.xdp.cells import BLOCK, Cells
+from dnsvip.dns.io.xdp.cells import BLOCK, Cells, ZoneNumbers
 from dnsvip.dns.io.xdp.feeder import LEASE_NS, Feeder
 from dnsvip.dns.protection.cookies import Cookies
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.synthesis.issuer import Kind
-from dnsvip.site import Anonymous, Cluster, NonceOf, Snapshot, Step
-from dnsvip.site.node_dns import Listener
+from dnsvip.site import Anonymous, Cluster, NonceOf, Snapshot, Step, Zone
+from dnsvip.site.node_dns import Listener, RateLimit
 from dnsvip.xdp.objects import XDP_PASS, XDP_TX
 from tests.dns.dnssec.signed import P256, key_of, signed
 from tests.dns.hotpath.test_fastpath import ECS, opt, question
-from tests.dns.io.xdp.kernel import HOSTS, OURS, Kernel, answer_in, frame, loaded, packet
+from tests.dns.io.xdp.kernel import DROPPED, HOSTS, OURS, Kernel, answer_in, frame, loaded, packet
 from tests.dns.world import world_snapshot
 from tests.samples import NOW, snapshot_of
 
@@ -384,9 +384,6 @@ def test_the_lease(snapshot: Snapshot) -> None:
             moved = values | {"now": values["now"] + late, "clock_offset": -late}
             program.maps["dns_config"].put(bytes(4), config.pack(**moved))
             assert bool(program.ask(PLAIN, CLIENT)) is bool(program.ask(MADE, CLIENT)) is answers
-        program.at(NOW)
-        program.feeder.stop()
-        assert program.ask(PLAIN, CLIENT) is None
 
 
 def test_the_next_slots(snapshot: Snapshot) -> None:
@@ -516,9 +513,99 @@ def test_cells() -> None:
     numbers = [cells.of_address(Step.ECS, Kind.ENCODED, f"tier-{n}") for n in range(BLOCK + 1)]
     assert numbers == [*range(BLOCK), None]
     used = dict(cells.used())
+    assert {number: cells.key(number) for number in used} == used
     assert used[1] == (DnsOutcome.NODATA, 0, None, None, None)
     assert used[BLOCK + 7] == (DnsOutcome.SERVICE, 0, Step.ECS, Kind.ENCODED, "tier-7")
     assert len(used) == 2 + BLOCK
+
+
+def test_zone_numbers() -> None:
+    """Each zone has its number, as long as there are any; answers from none are 0."""
+    zones = ZoneNumbers(4)
+    assert [zones.of(apex) for apex in (None, (b"a",), (b"b",), (b"a",))] == [0, 1, 2, 1]
+    assert zones.are_scarce
+    assert [zones.of(apex) for apex in ((b"c",), (b"d",), (b"b",))] == [3, None, 2]
+    assert zones.zones == [(b"a",), (b"b",), (b"c",)]
+
+
+def test_zones_that_change(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more zones than numbers, what the program answered is counted for the zone that it was of, and zones that
+    have gone make room at the next change of names."""
+    monkeypatch.setitem(image.TYPES.constants("dns_bounds"), "MAX_ZONES", 3)
+    site, counters = snapshot.site, Counters()
+    zones = {
+        f"{name}.test": Zone(f"{name}.test", "@ 60 SOA ns h 1 1 1 1 1\n@ 60 NS ns\nns 60 A 192.0.2.1")
+        for name in "abcd"
+    }
+    first, second = (
+        {name: zones[name] for name in names} for names in (("a.test", "b.test", "c.test"), ("c.test", "d.test"))
+    )
+    fast = FastPath(Engine(replace(snapshot, site=replace(site, zones=first))))
+    with loaded(fast) as program:
+        for name in ("ns.a.test", "ns.b.test", "ns.b.test"):
+            program.ask_until_known(question(name, 1), STRANGER)
+        for _ in range(4):
+            assert program.ask(question("ns.c.test", 1), STRANGER) is None
+            program.learn()
+        second_engine = Engine(replace(snapshot, generation=2, site=replace(site, zones=second)), fast.engine)
+        program.feeder.use(FastPath(second_engine, fast))
+        program.at(NOW)
+        for name in ("ns.c.test", "ns.d.test"):
+            program.ask_until_known(question(name, 1), STRANGER)
+        assert program.feeder.collect(counters) == 5
+        counted = dict(counters.zones(second_engine.zones.by_apex, 9)) | dict(
+            fast.engine.counters.zones({(b"a", b"test"), (b"b", b"test")}, 9)
+        )
+        assert counted == {(b"a", b"test"): 1, (b"b", b"test"): 2, (b"c", b"test"): 1, (b"d", b"test"): 1}
+
+
+def test_samples_that_do_not_fit(snapshot: Snapshot) -> None:
+    """Where samples come faster than they are taken, some are lost, each counted for whoever was to have it."""
+    with loaded(FastPath(Engine(snapshot))) as program:
+        program.ask_until_known(PLAIN, CLIENT)
+        program.feeder.sample((1, 2))
+        program.at(NOW)
+        asked = frame(packet(CLIENT, SIX, PLAIN))
+        number = 12_000
+        for _ in range(number):
+            program.run(asked)
+        taken, lost = program.taken(), program.sampler.lost()
+        assert [sum(bits >> n & 1 for bits, _ in taken) + lost[n] for n in (0, 1)] == [number, number // 2]
+        assert min(lost) > 0
+        assert list(program.sampler.lost()) == [0, 0]
+        program.feeder.sample(())
+        program.at(NOW)
+        program.ask(PLAIN, CLIENT)
+        assert program.taken() == []
+
+
+def test_a_limit_for_each_prefix(snapshot: Snapshot) -> None:
+    """Answers of a kind to a /24 or /56 are limited; other kinds, other prefixes and valid cookies are not; each other
+    one beyond is empty, with TC."""
+    with loaded(FastPath(Engine(replace(snapshot, cookie_secrets=SECRETS)))) as program:
+        peer = ip_address(STRANGER).packed
+        cookie = Cookies(SECRETS).check(b"8 bytes.", peer, NOW).answer
+        proven = question("mail.example.test", 1, opt(b"\0\x0a\0\x18" + cookie))
+        for wire in (PLAIN, MADE, proven):
+            program.ask_until_known(wire, STRANGER)
+        program.feeder.limit(RateLimit(2, slip=2))
+        program.at(NOW)
+        whole, cut = program.ask(PLAIN, STRANGER), PLAIN[:2] + b"\x86" + PLAIN[3:]
+        near, far = "203.0.113.200", "203.0.114.9"
+        assert [program.ask(PLAIN, source) for source in (near, near, STRANGER, near)] == [whole, DROPPED, cut, DROPPED]
+        assert program.ask(PLAIN, far) == whole
+        assert program.ask(MADE, STRANGER)
+        assert [len(program.ask(proven, STRANGER) or b"") for _ in range(9)] == [len(whole or b"") + 11 + 28] * 9
+        assert [program.ask(PLAIN, f"2001:db8:5:{n:x}::1") for n in (1, 0xFF, 2, 0x100)] == [
+            whole,
+            whole,
+            DROPPED,
+            whole,
+        ]
+        program.at(NOW + 0.5)
+        assert [program.ask(PLAIN, STRANGER) for _ in range(2)] == [whole, cut]
+        reasons = program.feeder.reasons()
+        assert (reasons["slipped"], reasons["dropped"]) == (2, 3)
 
 
 def test_counters(snapshot: Snapshot) -> None:

@@ -19,9 +19,6 @@ xdp = { interface = "eth0" }
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("rate_limit = { responses_per_second = 5 }", "dns.xdp: does not go with dns.rate_limit"),
-        ('[log]\nqueries = { file = "q" }', "dns.xdp: does not go with log.queries"),
-        ('[log]\ndnstap = { receiver = "unix:d" }', "dns.xdp: does not go with log.dnstap"),
         ('[dispatch]\nmode = "xdp"\ninterface = "eth0"\npins = "/p"', "dns.xdp.pins: differs from dispatch.pins"),
         (
             '[dispatch]\nmode = "xdp"\ninterface = "eth0"\ngeneric = true',
@@ -43,10 +40,11 @@ def test_refused(tmp_path: Path, more: str, said: str) -> None:
         '[dispatch]\nmode = "xdp"\ninterface = "eth0"',
         '[dispatch]\nmode = "xdp"\ninterface = "eth1"\ngeneric = true',
         '[dispatch]\nmode = "user"\ninterface = "eth0"',
-        '[log]\nflows = { file = "f" }',
+        "rate_limit = { responses_per_second = 5 }",
+        '[log]\nqueries = { file = "q" }\ndnstap = { receiver = "unix:d" }\nflows = { file = "f" }',
     ],
 )
 def test_accepted(tmp_path: Path, more: str) -> None:
-    """A dispatcher may have the same interface, another, or be in user space; flows are no questions."""
+    """A dispatcher may have the same interface, another, or be in user space; rates are limited and queries logged."""
     (tmp_path / "node.toml").write_text(NODE + more)
     assert load_node(tmp_path / "node.toml").dns.xdp is not None
