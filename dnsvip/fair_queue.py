@@ -1,21 +1,21 @@
 """A bounded queue with fair turns: one item of each source after the other, however many one of them has; within a
 source one of each of its members, so that a source of many members has no more than another.
 
-Where it is full, the oldest items of the sources that fill most of it go. A step takes constant time, whatever the
-number of sources: room is made for many items at once. Pure.
+Where it is full, each new item has the oldest one go of a source that has more than its share. A step takes constant
+time, whatever the number of sources: the shares are worked out for many items at once. Pure.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 MOST = 4096
 """Items at most: of questions that take long, what a worker answers in half a second or less."""
 
 ROOM = 8
-"""Where there is no room, this part of the items goes."""
+"""Where there is no room, shares leave this part of it free, and hold for as many items."""
 
 T = TypeVar("T")
 
@@ -25,59 +25,102 @@ class FairQueue(Generic[T]):
 
     def __init__(self, most: int = MOST) -> None:
         self._most, self._number = most, 0
-        self._waiting: OrderedDict[bytes, _Members[T]] = OrderedDict()
-        """The source whose turn it is comes first, and of each the member whose turn it is."""
+        self._waiting: OrderedDict[bytes, _Source[T]] = OrderedDict()
+        """The source whose turn it is comes first."""
+        self._room = max(most // ROOM, 1)
+        self._leaving: Iterator[T] = iter(())
+        self._left = 0
+        """For how many more items the shares of `_leaving` hold."""
+        self._crowd, self._crowding = b"", (_Source[T](), deque[T](), 0, 0)
+        """The source and member whose item left last; their items, and how many of them neither loses."""
 
     def __len__(self) -> int:
         return self._number
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there is hardly room."""
+        return self._number > self._most - self._room // 4
+
+    def refuses(self, whose: bytes) -> bool:
+        """Whether an item of a source and member (both in one) need not be put, as only an older one of theirs would go
+        for it."""
+        one, waiting, share, each = self._crowding
+        if whose != self._crowd or not self._left or not self.crowded or one.number <= share or len(waiting) <= each:
+            return False
+        self._left -= 1
+        return True
+
     def put(self, source: bytes, item: T, member: bytes = b"") -> list[T]:
         """Add an item of a source, whose turn it is after that of all others, and of a member of it; the items that had
         to go for it."""
-        members = self._waiting.get(source)
-        if members is None:
-            members = self._waiting[source] = OrderedDict()
-        waiting = members.get(member)
+        one = self._waiting.get(source)
+        if one is None:
+            one = self._waiting[source] = _Source()
+        one.number += 1
+        waiting = one.members.get(member)
         if waiting is None:
-            members[member] = deque((item,))
+            one.members[member] = deque((item,))
         else:
             waiting.append(item)
         self._number += 1
-        return [] if self._number <= self._most else list(self._thinned())
+        return [] if self._number <= self._most else [self._leave()]
 
     def take(self) -> T | None:
         """The oldest item of the member and source whose turn it is; None where there is none."""
         if not self._waiting:
             return None
-        source, members = self._waiting.popitem(last=False)
-        member, waiting = members.popitem(last=False)
+        source, one = self._waiting.popitem(last=False)
+        member, waiting = one.members.popitem(last=False)
         item = waiting.popleft()
+        one.number -= 1
         if waiting:
-            members[member] = waiting
-        if members:
-            self._waiting[source] = members
+            one.members[member] = waiting
+        if one.number:
+            self._waiting[source] = one
         self._number -= 1
         return item
 
-    def _thinned(self) -> Iterator[T]:
-        """Remove the oldest items of each source that has more than what all can have, of its members likewise."""
-        wanted = self._most - self._most // ROOM
-        share = _share(map(_items, self._waiting.values()), wanted)
-        for source, members in list(self._waiting.items()):
-            number = _items(members)
-            kept = max(min(number, share), number - (self._number - wanted))
-            if kept < number:
-                self._number -= number - kept
-                yield from _cut(members, number, kept)
-            if not members:
-                del self._waiting[source]
+    def _leave(self) -> T:
+        """Remove the item that has to go."""
+        item = next(self._leaving, None) if self._left else None
+        if item is None:
+            self._left, self._leaving = self._room, self._excess()
+            item = next(self._leaving)
+        self._left -= 1
+        self._number -= 1
+        return item
+
+    def _excess(self) -> Iterator[T]:
+        """The oldest items of each source that has more than what all can have, of its members likewise. Each is
+        removed when it is asked for; items may come and go in between."""
+        share = _share((one.number for one in self._waiting.values()), self._most - self._room)
+        for source, one in list(self._waiting.items()):
+            if one.number > share:
+                yield from self._excess_of(source, one, share)
+
+    def _excess_of(self, source: bytes, one: _Source[T], share: int) -> Iterator[T]:
+        each = _share(map(len, one.members.values()), share)
+        for member, waiting in list(one.members.items()):
+            while one.number > share and len(waiting) > each:
+                self._crowd, self._crowding = source + member, (one, waiting, share, each)
+                item = waiting.popleft()
+                one.number -= 1
+                if not waiting:
+                    del one.members[member]
+                if not one.number:
+                    del self._waiting[source]
+                yield item
 
 
-_Members: TypeAlias = OrderedDict[bytes, deque[T]]
+class _Source(Generic[T]):
+    """The items of a source, by member; the member whose turn it is comes first."""
 
+    __slots__ = ("members", "number")
 
-def _items(members: _Members[T]) -> int:
-    return sum(map(len, members.values()))
+    def __init__(self) -> None:
+        self.members: OrderedDict[bytes, deque[T]] = OrderedDict()
+        self.number = 0
 
 
 def _share(numbers: Iterable[int], wanted: int) -> int:
@@ -90,14 +133,3 @@ def _share(numbers: Iterable[int], wanted: int) -> int:
             break
         left, holders = left - number, holders - 1
     return share
-
-
-def _cut(members: _Members[T], number: int, kept: int) -> Iterator[T]:
-    """Remove the oldest of a source's items, of those members with most, until so many are kept."""
-    share = _share(map(len, members.values()), kept)
-    for member, waiting in list(members.items()):
-        while number > kept and len(waiting) > share:
-            yield waiting.popleft()
-            number -= 1
-        if not waiting:
-            del members[member]

@@ -26,9 +26,24 @@ def test_the_oldest_of_the_largest_go() -> None:
     queue: FairQueue[int] = FairQueue(16)
     assert [queue.put(b"many", number) for number in range(14)] == [[]] * 14
     assert queue.put(b"few", 100) == queue.put(b"few", 101) == []
-    assert queue.put(b"few", 102) == [0, 1, 2]
-    assert [queue.take() for _ in range(6)] == [3, 100, 4, 101, 5, 102]
-    assert [queue.take() for _ in range(9)] == [*range(6, 14), None]
+    assert [queue.put(b"few", number) for number in (102, 103, 104)] == [[0], [1], [2]]
+    assert [queue.take() for _ in range(10)] == [3, 100, 4, 101, 5, 102, 6, 103, 7, 104]
+    assert [queue.take() for _ in range(7)] == [*range(8, 14), None]
+
+
+def test_room_is_made_one_by_one() -> None:
+    """However many items have come, one goes for each that is put, so that nobody waits while many are removed; and as
+    items come and go in between, it is one of whoever has most then."""
+    queue: FairQueue[int] = FairQueue(64)
+    for number in range(64):
+        assert queue.put(b"first", number) == []
+    assert queue.put(b"first", 64) == [0]
+    for number in range(60):
+        assert queue.take() == number + 1
+    for number in range(100, 160):
+        assert queue.put(b"second", number) == []
+    assert [queue.put(b"third", number) for number in range(20)] == [[number] for number in range(100, 120)]
+    assert len(queue) == 64
 
 
 def test_sources_without_number() -> None:
@@ -90,6 +105,5 @@ def test_members_of_a_source() -> None:
         queue.put(b"a", member.decode(), member)
     for number in range(6, 16):
         queue.put(b"a", f"a{number}")
-    gone = queue.put(b"b", "b3")
-    assert gone == ["a2", "a3", "a4"]
-    assert [queue.take() for _ in range(5)] == ["a5", "b3", "x", "y", "a6"]
+    assert [queue.put(b"b", f"b{number}") for number in range(3, 6)] == [["a2"], ["a3"], ["a4"]]
+    assert [queue.take() for _ in range(7)] == ["a5", "b3", "x", "b4", "y", "b5", "a6"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.dispatcher.packet import SYN, FlowKey, Packet, Shape, is_running
+from dnsvip.dispatcher.packet import ACK, FIN, RST, SYN, TCP, FlowKey, Packet, Shape, is_running
 from dnsvip.dispatcher.reason import Action, PacketReason
 from dnsvip.dispatcher.verdict import Verdict
 from dnsvip.fair_queue import FairQueue
@@ -22,6 +22,9 @@ MOST = 4096
 
 _CHEAP = frozenset({Shape.FRAGMENT, Shape.OTHER})
 """What is handled without verifying an address, whatever its flow."""
+
+_FLAGS = FIN | SYN | RST | ACK
+"""Of these a first segment has SYN alone."""
 
 
 class Waiting(NamedTuple):
@@ -61,6 +64,22 @@ class Turns:
         if packet.shape in _CHEAP or key in self._flows.translations.back:
             return False
         return tables.ours(FlowKey(key).destination, packet.version)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is hardly room for a packet."""
+        return self._queue.crowded
+
+    def refuses(self, data: bytes) -> bool:
+        """Whether a packet, told by a few of its bytes, is a first segment of TCP for which only one from the same part of
+        its network would have to go."""
+        if len(data) < 40:
+            return False
+        if data[0] == 0x45:  # IPv4 without options
+            first = data[9] == TCP and data[33] & _FLAGS == SYN and not (data[6] & 0x3F or data[7])
+            return first and self._queue.refuses(data[12:16])
+        first = data[0] >> 4 == 6 and data[6] == TCP and len(data) > 53 and data[53] & _FLAGS == SYN
+        return first and self._queue.refuses(data[8:16])
 
     def put(self, data: bytes, packet: Packet, step: int = 0) -> list[Waiting]:
         """Have a packet wait; the packets that had to go for it."""

@@ -22,6 +22,10 @@ TUN = "/dev/net/tun"
 _TUNSETIFF, _SIOCGIFFLAGS = 0x400454CA, 0x8913
 _IFF_TUN, _IFF_NO_PI, _IFF_UP, _IFF_RUNNING = 0x0001, 0x1000, 0x0001, 0x0040
 
+_TX_DROPPED = 11
+"""Where /proc/net/dev has the packets dropped on the way out of a device: for us those on the way in."""
+
+_BUSY = "exists already: another dispatcher runs in this network namespace; stop it first"
 _ADVICE = {
     errno.ENOENT: f"{TUN} is missing: load the kernel's tun module (modprobe tun), "
     "or let the container have the device (--device /dev/net/tun)",
@@ -29,19 +33,21 @@ _ADVICE = {
     errno.ENODEV: "the kernel has no TUN driver: modprobe tun",
     errno.EPERM: "needs the capability CAP_NET_ADMIN: run as root, or give it CAP_NET_ADMIN and CAP_NET_RAW",
     errno.EACCES: f"may not open {TUN}: run as root, or give this user access to it",
-    errno.EBUSY: "exists already: another dispatcher runs in this network namespace; stop it first",
+    errno.EBUSY: _BUSY,
+    errno.EINVAL: _BUSY,  # it has several queues
 }
 _FORWARDING = {6: "net/ipv6/conf/all/forwarding", 4: "net/ipv4/ip_forward"}
 
 
-def open_tun(name: str) -> int:
-    """A non-blocking descriptor; each read returns one raw IP packet. Raises PlatformError, saying what is missing."""
+def open_tun(name: str, flags: int = 0) -> int:
+    """A non-blocking descriptor; each read returns one raw IP packet. `flags` are more of IFF_. Raises PlatformError,
+    saying what is missing."""
     try:
         fd = os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _explained(name, error) from error
     try:
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI | flags))
     except OSError as error:
         os.close(fd)
         raise _explained(name, error) from error
@@ -66,6 +72,16 @@ def _flags(name: str) -> int:
             return 0
     flags: int = struct.unpack_from("16xH", answer)[0]
     return flags
+
+
+def dropped(name: str) -> int:
+    """How many packets a network device of this process's namespace has dropped because nobody read them in time; 0
+    where there is none."""
+    for line in Path("/proc/net/dev").read_text().splitlines():
+        device, _, figures = line.partition(":")
+        if device.strip() == name:
+            return int(figures.split()[_TX_DROPPED])
+    return 0
 
 
 def check_forwarding(snapshot: Snapshot) -> None:

@@ -34,6 +34,7 @@ MAIN_TABLE = 254
 METRIC, DISCARD_METRIC = 86, 8600
 ANNOUNCED = frozenset(Standing) - {Standing.WITHDRAWN}
 """Metrics of the routes that announce a prefix (dnsvip.node.announcing); they lead where that of METRIC does."""
+ROOT = 0xFFFF_FFFF  # TC_H_ROOT
 FAMILIES = {4: AF_INET, 6: AF_INET6}
 EVERYWHERE: Mapping[int, IPv4Network | IPv6Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _UNREACHABLE = 7  # FR_ACT_UNREACHABLE
@@ -74,10 +75,13 @@ class Kernel:
         self._ip.close()
 
     def start_device(self, name: str, mtu: int, queue: int) -> int:
-        """Bring a device up without link-local addresses; returns its index. `queue` is in packets."""
+        """Bring a device up without link-local addresses; returns its index. `queue` is in packets, and has
+        no discipline before it, of which the kernel would keep one for each of 256."""
         index: int = self._ip.link_lookup(ifname=name)[0]
         with suppress(OSError):  # absent in a kernel without IPv6
             Path(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode").write_text("1")
+        with suppress(NetlinkError):  # a kernel without traffic control
+            self._ip.tc("replace", "noqueue", index, parent=ROOT)
         self._ip.link("set", index=index, mtu=mtu, txqlen=queue, state="up")
         return index
 

@@ -1,6 +1,6 @@
 """The packet path of the user-space runner: read from the TUN device, decide, send.
 
-    TUN device, or another dispatcher's tunnel -> its turn -> decide -> output_bytes -> raw socket (paths.py)
+    TUN device (queues.py) or another dispatcher's tunnel -> its turn -> decide -> output_bytes -> raw socket (paths.py)
 
 Everything here runs in the event loop's thread.
 """
@@ -11,8 +11,9 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from ipaddress import IPv6Address
+from typing import Protocol
 
 import structlog
 
@@ -35,12 +36,35 @@ from dnsvip.errors import PlatformError
 from dnsvip.site import Forward, Snapshot
 
 BATCH = 256
-"""Packets read in a row before the event loop gets its turn; they share one reading of the clock."""
+"""Packets read in a row before the event loop gets its turn."""
+
+PIECE, WAITING = 16, 32
+"""Packets of one of several queues that are read in a row, and those of them in a batch that may have to wait: more
+than can be verified before the next."""
 
 SLICE = 0.00025
 """Seconds of processor time for packets that wait (turns.py) between one batch and the next."""
 
+DROP, OVERLOAD = Action.DROP.value, PacketReason.OVERLOAD.value
+
 log = structlog.get_logger()
+
+
+class Device(Protocol):
+    """What packets are read from, such as `queues.Queues`."""
+
+    def __len__(self) -> int:
+        """How many queues it has."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while any queue is."""
+
+    def ready(self, most: int) -> Sequence[int]:
+        """Non-blocking descriptors of queues that have packets, at most so many, in turn; each read returns one raw IP
+        packet."""
+
+    def dropped(self) -> int:
+        """Packets that the kernel dropped because nobody read them in time."""
 
 
 class PacketLoop:
@@ -63,14 +87,14 @@ class PacketLoop:
         self._turns = Turns(flows)
         self._scheduled: asyncio.Handle | None = None
         self._encap_source = encap_source
-        self._fd = -1
-        self._read_size = 0
+        self._device: Device | None = None
+        self._piece, self._read_size, self._unread = BATCH, 0, 0
         self._relayed: list[socket.socket] = []
 
-    def start(self, fd: int, mtu: int) -> None:
-        """Handle the packets of a TUN device whose MTU is `mtu` bytes."""
-        self._fd, self._read_size = fd, mtu + 64
-        asyncio.get_running_loop().add_reader(fd, self._drain)
+    def start(self, device: Device, mtu: int) -> None:
+        """Handle the packets of a device whose MTU is `mtu` bytes."""
+        self._device, self._piece, self._read_size = device, PIECE if len(device) > 1 else BATCH, mtu + 64
+        asyncio.get_running_loop().add_reader(device.fileno(), self._drain)
 
     def listen(self, relayed: socket.socket) -> None:
         """Handle what other dispatchers relay to a raw socket for tunnels of one next header, too."""
@@ -78,11 +102,15 @@ class PacketLoop:
         asyncio.get_running_loop().add_reader(relayed, self._drain_relayed, relayed)
 
     def counts(self) -> PairCounts:
-        """Packets by the reason of their verdict and what was done with them; they sum to the packets read."""
+        """Packets by the reason of their verdict and what was done with them; they sum to the packets that came."""
+        if self._device is not None:
+            self._unread = self._device.dropped()
         tables = {Action.FORWARD: self._forwarded, Action.DROP: self._dropped, **self._others}
-        return {
+        counts = {
             reason: {action.value: tables[action][reason] for action in actions} for reason, actions in ACTIONS.items()
         }
+        counts[OVERLOAD][DROP] += self._unread
+        return counts
 
     @property
     def waiting(self) -> int:
@@ -91,18 +119,18 @@ class PacketLoop:
 
     def poll(self) -> None:
         """Handle what has arrived, for whoever keeps the event loop from it."""
-        if self._fd >= 0:
+        if self._device is not None:
             scheduled = self._scheduled
             self._drain()
-            if scheduled is not None and self._fd >= 0:  # its turn of the loop may be far away
+            if scheduled is not None and self._device is not None:  # its turn of the loop may be far away
                 scheduled.cancel()
                 self._work()
 
     def stop(self) -> None:
         """Read no more packets."""
-        if self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
-            self._fd = -1
+        if self._device is not None:
+            asyncio.get_running_loop().remove_reader(self._device.fileno())
+            self._device = None
         while self._relayed:
             relayed = self._relayed.pop()
             asyncio.get_running_loop().remove_reader(relayed)
@@ -111,17 +139,45 @@ class PacketLoop:
             self._scheduled.cancel()
 
     def _drain(self) -> None:
-        """Read what has arrived, up to a batch; handle what is known, then some of what waits."""
-        read, fd, size = os.read, self._fd, self._read_size
+        """Read what has arrived, of each queue in turn a piece; handle what is known, then some of what waits.
+
+        What a flood sends beyond is left to the kernel, which drops it for less than we do.
+        """
+        device, left, most = self._device, BATCH, BATCH // self._piece
+        waiting: dict[int, int] = {}
+        try:
+            while device is not None and left > 0:
+                read = [fd for fd in device.ready(most) if waiting.get(fd, 0) < WAITING]
+                for fd in read:
+                    number, waits = self._read(fd)
+                    left -= number
+                    waiting[fd] = waiting.get(fd, 0) + waits
+                if not read:
+                    break
+        except OSError as error:
+            self.stop()
+            self.lost.set_exception(PlatformError(f"device {DEVICE} is gone: {error.strerror}"))
+            return
+        self._begin()
+
+    def _read(self, fd: int) -> tuple[int, int]:
+        """Read a piece of a queue; how many packets that was, and how many of them wait. Raises OSError where the
+        device is gone."""
+        read, size, number, waiting = os.read, self._read_size, 0, 0
         forwarded, dropped, forward, drop = self._forwarded, self._dropped, Action.FORWARD, Action.DROP
         tables, flows, events, now = self.tables, self._flows, self._events, time.time_ns()
-        waits = self._turns.waits
+        waits, refuses = self._turns.waits, self._turns.refuses if self._turns.crowded else None
         try:
-            for _ in range(BATCH):
+            for number in range(self._piece):  # noqa: B007 - where it ends counts
                 data = read(fd, size)
+                if refuses is not None and refuses(data) and tables.cluster_of(data):
+                    self._overloaded(data, now)
+                    waiting += 1
+                    continue
                 packet = parse(data)
                 if isinstance(packet, Packet) and waits(data, packet, tables):
                     self._wait(data, packet, now)
+                    waiting += 1
                     continue
                 verdict, problem = outcome(data, tables, flows, now, 0, packet)
                 action = verdict.action
@@ -136,12 +192,8 @@ class PacketLoop:
                 if action is not drop:
                     self._handle(data, verdict)
         except BlockingIOError:
-            pass
-        except OSError as error:
-            self.stop()
-            self.lost.set_exception(PlatformError(f"device {DEVICE} is gone: {error.strerror}"))
-            return
-        self._begin()
+            return number, waiting
+        return self._piece, waiting
 
     def _drain_relayed(self, relayed: socket.socket) -> None:
         """As `_drain`, of what other dispatchers have relayed; anything else in a tunnel is not for us."""
@@ -165,10 +217,14 @@ class PacketLoop:
     def _wait(self, data: bytes, packet: Packet, now: int, step: int = 0) -> None:
         """Have a packet wait for its turn; where there is no room, others go."""
         for gone in self._turns.put(data, packet, step):
-            self._dropped[PacketReason.OVERLOAD.value] += 1
-            self.refused.note(gone.data, overloaded(gone.packet), self.tables)
-            if self._events.sinks:
-                self._events.show(gone.data, overloaded(gone.packet), now)
+            self._overloaded(gone.data, now)
+
+    def _overloaded(self, data: bytes, now: int) -> None:
+        """Drop a packet that would have to wait."""
+        self._dropped[OVERLOAD] += 1
+        self.refused.add(self.tables.cluster_of(data), DROP, data, OVERLOAD)
+        if self._events.sinks and isinstance(packet := parse(data), Packet):
+            self._events.show(data, overloaded(packet), now)
 
     def _begin(self) -> None:
         """Handle some of what waits, unless that is under way in turns of the loop already."""

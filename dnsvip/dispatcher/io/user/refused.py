@@ -33,10 +33,13 @@ class Refused:
         if verdict.action is Action.PASS:
             return
         cluster = verdict.address.cluster if verdict.address else None
-        name = cluster.name if cluster else tables.cluster_of(data)
-        if name:
-            self.drops[name, verdict.action.value] += 1
+        self.add(cluster.name if cluster else tables.cluster_of(data), verdict.action.value, data, verdict.reason)
+
+    def add(self, cluster: str, action: str, data: bytes, reason: str) -> None:
+        """Count a packet to a cluster (empty: to none)."""
+        if cluster:
+            self.drops[cluster, action] += 1
         if self.show is not None and self.thinning.picks(1):
             source = data[_SOURCE.get(data[0] >> 4 if data else 0, slice(0))]
             if len(source) in (4, 16):
-                self.show(source, verdict.reason, self.thinning.weight)
+                self.show(source, reason, self.thinning.weight)

@@ -10,7 +10,6 @@ take packets first; the runner then handles what that hands up.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +27,11 @@ from dnsvip.dispatcher.ending import concerns, walk
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.usage import Used, added, leaving
 from dnsvip.dispatcher.io.peers import PeerWatch
-from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, is_up, open_tun
+from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, is_up
 from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths, relayed_socket
+from dnsvip.dispatcher.io.user.queues import Queues
 from dnsvip.dispatcher.io.user.refused import Show
 from dnsvip.dispatcher.io.user.uses_file import NAME, UsesFile
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
@@ -47,8 +47,6 @@ from dnsvip.site import Forward, ServerState, Snapshot
 from dnsvip.site.isolation import Isolated, isolate
 from dnsvip.site.node_file import DispatchSettings
 
-QUEUE_PACKETS = 4096
-"""Length of the device's transmit queue, in packets: what the loop reads in 20 ms, beside a flood."""
 SWEEP_SECONDS = 0.25
 SWEEP_SHARE = 40
 """Every SWEEP_SECONDS one part in SWEEP_SHARE of the flows is checked for expiry."""
@@ -105,7 +103,7 @@ class Runner:
         self._uses_path = state_dir / NAME if state_dir is not None else None
         self._uses_file: UsesFile | None = None
         self._wanted = snapshot
-        self._fd = -1
+        self._queues: Queues | None = None
         self._since = 0.0
         self._renewal: asyncio.Future[None] | None = None
         self._renewing = asyncio.Lock()
@@ -133,7 +131,7 @@ class Runner:
     async def start(self) -> None:
         """Create device, routes and rules, and handle packets from now on; raises PlatformError."""
         check_forwarding(self._wanted)
-        self._fd = open_tun(DEVICE)
+        self._queues = Queues(DEVICE)
         try:
             if self._watch is not None:
                 await self._watch.open()
@@ -143,7 +141,7 @@ class Runner:
             await self.stop()
             raise
         self._since = time.time()
-        self._packets.start(self._fd, self.mtu)
+        self._packets.start(self._queues, self.mtu)
         if self._watch is not None and self._offload is None:
             for header in NEXT_HEADER.values():
                 self._packets.listen(relayed_socket(self._settings.address, header))
@@ -174,9 +172,9 @@ class Runner:
             self._watch.close()
         if self._walk is not None:
             self._walk.cancel()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._queues is not None:
+            self._queues.close()
+            self._queues = None
         await self.in_worker(self._close)
         self._worker.shutdown()
 
@@ -185,7 +183,7 @@ class Runner:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def counters(self) -> dict[str, int]:
-        """Packets by the reason of their verdict; they sum to the packets read."""
+        """Packets by the reason of their verdict; they sum to the packets that came."""
         return totals(self._packets.counts())
 
     def counts(self) -> PairCounts:
@@ -222,6 +220,7 @@ class Runner:
             "generation": self.tables.snapshot.generation,
             "device": DEVICE,
             "mtu": self.mtu,
+            "queues": len(self._queues or ()),
             "prefixes": [str(cluster.prefix) for cluster in site.clusters.values()],
             "packets": sum(counters.values()),
             "counters": counters,
@@ -354,7 +353,7 @@ class Runner:
         self._kernel = kernel = Kernel()
         kernel.remove_others()
         self.mtu = max(kernel.smallest_mtu(self._settings.interface, DEVICE), 1280)
-        self._paths.open(kernel.start_device(DEVICE, self.mtu, QUEUE_PACKETS))
+        self._paths.open(kernel.start_device(DEVICE, self.mtu, self._queues.length if self._queues else 0))
         if self._offload is not None:
             self._offload.open(self._wanted)
         self._open_uses()

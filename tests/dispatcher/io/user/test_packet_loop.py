@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +37,23 @@ class Plane:
             paths.senders[server.address.packed, 6] = self._send
         self.loop = PacketLoop(Flows(100_000), paths, self.events, bytes(8))
         self.loop.tables = DispatchTables(snapshot())
-        self.loop.start(self._ours.fileno(), 1500)
+        self.loop.start(self, 1500)
         self.sent = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def fileno(self) -> int:
+        """See Device."""
+        return self._ours.fileno()
+
+    def ready(self, _most: int) -> list[int]:
+        """See Device."""
+        return [self.fileno()] if select.select([self._ours], [], [], 0)[0] else []
+
+    def dropped(self) -> int:
+        """See Device."""
+        return 0
 
     def _send(self, data: bytes) -> int:
         if self.fails:
