@@ -46,6 +46,34 @@ def test_room_is_made_one_by_one() -> None:
     assert len(queue) == 64
 
 
+def test_who_fills_it_is_refused() -> None:
+    """While there is hardly room, the member whose items go is refused more of them, and nobody else; not once it has
+    no more than its share, nor without a look at what the shares are by then."""
+    queue: FairQueue[int] = FairQueue(64)
+    for number in range(60):
+        queue.put(b"many", number, b"one")
+    queue.put(b"many", 60, b"two")
+    queue.put(b"few", 61)
+    assert not any(map(queue.refuses, (b"manyone", b"manytwo", b"few")))
+    assert [queue.put(b"many", number, b"one") for number in range(62, 65)] == [[], [], [0]]
+    assert queue.crowded
+    assert [queue.refuses(whose) for whose in (b"manyone", b"manytwo", b"few", b"")] == [True, False, False, False]
+    assert sum(queue.refuses(b"manyone") for _ in range(20)) == 64 // 8 - 2
+    assert queue.put(b"few", 65) == [1]
+    assert queue.refuses(b"manyone")
+    for _ in range(8):
+        queue.take()
+    assert not queue.crowded
+    assert not queue.refuses(b"manyone")
+    while len(queue) < 63:
+        queue.put(b"few", 0)
+    for _ in range(20):
+        queue.take()
+        queue.put(b"few", 0)
+    assert queue.crowded
+    assert not queue.refuses(b"manyone")
+
+
 def test_sources_without_number() -> None:
     """A flood from forged sources, each with one item, takes the place of its own oldest ones, at little cost."""
     queue: FairQueue[int] = FairQueue(64)

@@ -71,8 +71,8 @@ class Turns:
         return self._queue.crowded
 
     def refuses(self, data: bytes) -> bool:
-        """Whether a packet, told by a few of its bytes, is a first segment of TCP for which only one from the same part of
-        its network would have to go."""
+        """Whether a packet, told by a few of its bytes, is a first segment of TCP for which only one from the same part
+        of its network would have to go."""
         if len(data) < 40:
             return False
         if data[0] == 0x45:  # IPv4 without options

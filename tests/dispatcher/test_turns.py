@@ -153,6 +153,30 @@ def test_the_greedy_make_room() -> None:
     assert (verdict.action, verdict.reason) == (Action.DROP, "overload")
 
 
+@pytest.mark.parametrize("vip", [VIP, PLAIN4])
+def test_first_segments_refused_by_their_bytes(vip: int) -> None:
+    """Where there is no room, a first segment of the part of a network that has most is refused unseen. Nothing else
+    is: of others, of known flows, of other protocols, fragments, or what is no segment."""
+    greedy, other = (0x0A00_0101, 0x0A00_0102) if vip == PLAIN4 else (GREEDY, GREEDY + (1 << 64))
+    turns = Waiters(Flows(100))
+    first = segment(vip, source=greedy)
+    for port in range(MOST):
+        assert not turns.refuses(segment(vip, port=port, source=greedy))
+        assert turns.offer(segment(vip, port=port, source=greedy))
+    assert turns.offer(first)
+    assert turns.refuses(first)
+    at = 33 if vip == PLAIN4 else 53
+    for flags in (SYN | ACK, ACK, FIN | ACK, 4):
+        assert not turns.refuses(segment(vip, flags, source=greedy))
+    assert turns.refuses(first[:at] + bytes([0xC2]) + first[at + 1 :]), "with ECN"
+    for passes in (segment(vip, source=other), datagram(vip, source=greedy), *(first[:size] for size in range(40))):
+        assert not turns.refuses(passes)
+    if vip == PLAIN4:
+        assert not turns.refuses(first[:6] + b"\x20\x00" + first[8:]), "a fragment"
+        assert not turns.refuses(b"\x46" + first[1:]), "with options"
+    assert turns.crowded
+
+
 def test_a_flow_stays_in_order() -> None:
     """What follows a packet that waits does so behind it: of its flow, and of its datagram."""
     turns = Waiters(Flows(100))
@@ -223,3 +247,20 @@ def test_any_packet_waits_or_passes() -> None:
     while turns.take():
         pass
     assert not turns._names
+
+
+def test_only_what_would_wait_is_refused() -> None:
+    """Of mutated packets of every kind, those that are refused by their bytes would have waited, or are damaged, or for
+    nobody here."""
+    turns = Turns(Flows(500), 64)
+    refused = 0
+    for data in islice(mutated(Random(20_261_202), seeds()), 20_000):
+        packet = parse(data)
+        waits = isinstance(packet, Packet) and turns.waits(data, packet, TABLES)
+        if turns.refuses(data):
+            refused += 1
+            assert waits or not isinstance(packet, Packet) or not TABLES.cluster_of(data)
+        elif waits:
+            assert isinstance(packet, Packet)
+            turns.put(data, packet)
+    assert refused > 100

@@ -45,7 +45,7 @@ def steer(queue: int, program: int) -> None:
 def steering(key: int, other: int) -> bytes:
     """A program that returns a number of 16 bits for the network of an IP packet's source (/48 or /24), as turns.py has
     them; two keys of 64 bits keep others from choosing networks with one number."""
-    source, mask, number, factor = 0, 1, 7, 8
+    source, scratch, number, factor = 0, 1, 7, 8
     return b"".join(
         (
             _do(0xBF, 6, 1),  # loads of bytes take the packet from r6
@@ -61,11 +61,15 @@ def steering(key: int, other: int) -> bytes:
             _do(0x77, source, value=8),
             _do(0xB7, number, value=0),
             _do(0x4F, number, source),
-            _wide(mask, other),
+            _wide(scratch, other),
             _wide(factor, key | 1),
-            _do(0xAF, number, mask),
+            _do(0xAF, number, scratch),
             _do(0x2F, number, factor),
-            _do(0x77, number, value=48),  # the upper bits depend on all
+            _do(0xBF, scratch, number),
+            _do(0x77, scratch, value=32),
+            _do(0xAF, number, scratch),  # the upper half of a product depends on more
+            _do(0x2F, number, factor),
+            _do(0x77, number, value=48),
             _do(0xBF, source, number),
             _do(0x95),  # return r0
         )

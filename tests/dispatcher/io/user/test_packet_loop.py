@@ -23,12 +23,17 @@ VIP = address("gold")
 
 
 class Plane:
-    """A packet loop with a device that is ours, and what it has forwarded."""
+    """A packet loop with a device that is ours, of one queue or more, and what it has forwarded."""
 
-    def __init__(self) -> None:
-        self.device, self._ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.device.setblocking(False)
-        self._ours.setblocking(False)
+    def __init__(self, queues: int) -> None:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(queues)]
+        self.queues, self._ours = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        self.device, self._epoll = self.queues[0], select.epoll()
+        self.lost = 0
+        for end in self._ours:
+            self._epoll.register(end, select.EPOLLIN)
+        for end in (*self.queues, *self._ours):
+            end.setblocking(False)
         self.forwarded: list[bytes] = []
         self.fails = False
         self.events = UserEvents()
@@ -41,19 +46,19 @@ class Plane:
         self.sent = 0
 
     def __len__(self) -> int:
-        return 1
+        return len(self._ours)
 
     def fileno(self) -> int:
         """See Device."""
-        return self._ours.fileno()
+        return self._epoll.fileno()
 
-    def ready(self, _most: int) -> list[int]:
+    def ready(self, most: int) -> list[int]:
         """See Device."""
-        return [self.fileno()] if select.select([self._ours], [], [], 0)[0] else []
+        return [queue for queue, _ in self._epoll.poll(0, most)]
 
     def dropped(self) -> int:
         """See Device."""
-        return 0
+        return self.lost
 
     def _send(self, data: bytes) -> int:
         if self.fails:
@@ -70,17 +75,22 @@ class Plane:
         except BlockingIOError:
             pass
 
+    def read(self) -> int:
+        """How many packets the loop has read."""
+        return sum(totals(self.loop.counts()).values()) + self.loop.waiting
+
     def close(self) -> None:
         """End it."""
         self.loop.stop()
-        self.device.close()
-        self._ours.close()
+        self._epoll.close()
+        for end in (*self.queues, *self._ours):
+            end.close()
 
 
 @contextmanager
-def plane() -> Iterator[Plane]:
+def plane(queues: int = 1) -> Iterator[Plane]:
     """A packet loop while the context lasts."""
-    made = Plane()
+    made = Plane(queues)
     try:
         yield made
     finally:
@@ -134,6 +144,40 @@ async def test_known_flows_beside_a_flood() -> None:
         while known[8:] not in made.forwarded:
             await asyncio.sleep(0)
         assert made.loop.waiting > waiting - BATCH
+
+
+async def test_a_flood_in_its_own_queue() -> None:
+    """Of a queue whose packets wait some are read at a time, of one of known flows all."""
+    with plane(3) as made:
+        _, known, new = made.queues
+        known.send(segment(VIP, source=OTHER))
+        while not made.forwarded:
+            await asyncio.sleep(0)
+        while not made.loop.counts()["overload"]["drop"]:
+            made.fill()
+            await asyncio.sleep(0)
+        made.fill()
+        for number in range(40):
+            known.send(segment(VIP, ACK, source=OTHER, data=bytes([number])))
+        new.send(segment(VIP, source=OTHER + (1 << 96)))
+        before, read = len(made.forwarded), made.read()
+        made.loop.poll()
+        assert 40 < made.read() - read <= BATCH // 2
+        assert [packet[-1] for packet in made.forwarded[before:][:40]] == list(range(40)), "in order"
+        made.loop.poll()
+        assert segment(VIP, source=OTHER + (1 << 96))[8:] in made.forwarded
+
+
+async def test_what_the_kernel_dropped_counts() -> None:
+    """Packets that nobody read in time are counted as those that are dropped here, once, also after the end."""
+    with plane() as made:
+        made.lost = 7
+        assert made.loop.counts()["overload"]["drop"] == 7
+        made.lost = 9
+        assert sum(totals(made.loop.counts()).values()) == 9
+        made.loop.stop()
+        made.lost = 0
+        assert made.loop.counts()["overload"]["drop"] == 9
 
 
 async def test_what_waits_is_handled_where_the_loop_is_kept() -> None:
