@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from dnsvip.address.proof import Bind, client_key, prove
 from dnsvip.demo.netns import World
 from dnsvip.site import Cluster
 from tests.network.dispatching import Capture, read_snapshot, wait_until
-from tests.network.field import TIERS, Field, kernel_world
+from tests.network.field import TIERS, TRAFFIC, Field, kernel_world
 
 pytestmark = [pytest.mark.network, pytest.mark.usefixtures("tun")]
 
@@ -154,6 +156,35 @@ def test_a_policed_client_gets_its_rate(field: QualityField, plane: str) -> None
     most = POLICED + POLICED * 0.25 / SECONDS
     assert 0.8 < field.pushed(field.address("direct", client=4)) / most < 1.15
     assert 0.4 < field.uploaded(field.address("direct", client=5)) / most < 1.15
+
+
+def test_a_flood_of_new_flows(field: QualityField) -> None:
+    """Beside a client that opens more flows than can be verified, others' connections are opened at once, of all
+    networks but perhaps one that shares its queue; whatever came is counted, by the kernel or here."""
+    greedy, router = field.world.host("greedy"), field.router
+    field.world.link(greedy, router, a_addrs=["2001:db8:66::10/64"], b_addrs=["2001:db8:66::1/64"])
+    greedy.route("default", "via", "2001:db8:66::1")
+    quiet = field.world.host("quiet")
+    field.world.link(quiet, router, a_addrs=["2001:db8:88::10/64"], b_addrs=["2001:db8:88::1/64"])
+    quiet.route("default", "via", "2001:db8:88::1")
+    field.spread(["d1"])
+    issued = [field.address("direct", nonce, client=7) for nonce in range(10)]
+    command = greedy.command(sys.executable, TRAFFIC, "opens", "20", "150000", *issued)
+    pace = (sys.executable, TRAFFIC, "pace", "1", "100", field.address("direct", client=8))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as flood:
+        wait_until(lambda: field.status("d1")["counters"]["overload"] > 1000)
+        paces = [subprocess.Popen(host.command(*pace), stdout=subprocess.PIPE) for host in (field.client, quiet)]
+        said = [json.loads(each.communicate(timeout=30)[0]) for each in paces]
+        assert flood.poll() is None, "it ended before"
+        flood.terminate()
+    assert any(each["at_once"] > 95 and not each["failed"] for each in said), said
+    wait_until(lambda: field.status("d1")["waiting"] == 0)
+    status = field.status("d1")
+    (link,) = json.loads(field.dispatchers["d1"].ip("-j", "-s", "link", "show", "dnsvip0"))
+    came = link["stats64"]["tx"]
+    assert status["packets"] == came["packets"] + came["dropped"]
+    assert status["packets"] == sum(status["counters"].values())
+    assert status["queues"] == 32
 
 
 class SayingField(Field):
