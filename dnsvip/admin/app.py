@@ -52,7 +52,8 @@ from dnsvip.admin.operations import (
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
 from dnsvip.site.node_admin import AdminSettings
 from dnsvip.site.rights import Action
-from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, Observed, get_health, get_metrics, get_ready
+from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, get_health, get_metrics, get_ready
+from dnsvip.telemetry.observed import Observed
 
 RESOURCES = (
     transfer,

@@ -7,30 +7,23 @@ FRR, ExaBGP) pass the routes on; deploy/bgp has their files.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import structlog
 
-from dnsvip.dispatcher.io.user.host import open_tun
-from dnsvip.dispatcher.io.user.netlink import Kernel
 from dnsvip.errors import DnsvipError
 from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
-from dnsvip.site import Site
 from dnsvip.site.announcement import Announcement, advance
-from dnsvip.site.readiness import Code, Reason
+from dnsvip.site.readiness import Reason
 
 LOOK_SECONDS = 0.1
 """How often readiness is looked at; a signal to stop is acted on at once."""
 
 REPAIR_SECONDS = 3.0
 """How often routes are made again that others have removed, or that the kernel has refused."""
-
-DNS_DEVICE = "dnsvip-dns"
-"""The device that the routes of `serve` lead into. Nothing comes that way: the addresses are this host's own."""
 
 log = structlog.get_logger(__name__)
 
@@ -90,12 +83,6 @@ class Announcer:
             self._routes.close()
 
 
-def taken_by_clusters(prefix: Prefix, site: Site) -> tuple[Reason, ...]:
-    """The reasons against a prefix of `serve`: a cluster's packets are for dispatchers, not for the device of DNS."""
-    names = (cluster.name for cluster in site.clusters.values() if cluster.prefix.overlaps(prefix))
-    return tuple(Reason(Code.ROLE, f"announce.prefixes: {prefix} has addresses of cluster {name}") for name in names)
-
-
 async def _pause(stopping: asyncio.Event) -> None:
     """Wait for the next look; where the signal to stop comes meanwhile, no longer."""
     if stopping.is_set():
@@ -103,22 +90,3 @@ async def _pause(stopping: asyncio.Event) -> None:
         return
     with suppress(TimeoutError):
         await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
-
-
-def _bring_up(device: str) -> None:
-    kernel = Kernel()
-    try:
-        kernel.start_device(device, 1500, 1)
-    finally:
-        kernel.close()
-
-
-@asynccontextmanager
-async def own_device(name: str) -> AsyncIterator[None]:
-    """A TUN device of this process that is up; raises PlatformError."""
-    fd = open_tun(name)
-    try:
-        await asyncio.to_thread(_bring_up, name)
-        yield
-    finally:
-        os.close(fd)

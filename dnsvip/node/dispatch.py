@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,12 +21,12 @@ from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
 from dnsvip.node.announcing import Announcer
 from dnsvip.node.figures import FIGURES, DispatcherTop, figures
+from dnsvip.node.flow_log import flow_log
 from dnsvip.node.give_way import GiveWay
-from dnsvip.node.health_endpoints import observed_dispatch, observing
 from dnsvip.node.lifecycle import Stopping, following, run_until_one_ends
+from dnsvip.node.observed import observed_dispatch
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import GcFreezer, shorten_gil_interval
-from dnsvip.node.sampled_logs import flow_log
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.node.usage_report import UsageReport
 from dnsvip.site import Address, Snapshot
@@ -33,8 +34,8 @@ from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import AnnounceSettings, DispatchSettings
 from dnsvip.site.readiness import DISPATCH, Asked, Code, Reason, cluster_reasons
 from dnsvip.store.following.follower import SnapshotFollower
-from dnsvip.telemetry.endpoints import Observed
 from dnsvip.telemetry.log import configure
+from dnsvip.telemetry.observed import Observed
 
 Status: TypeAlias = Callable[[], dict[str, Any]]
 log = structlog.get_logger()
@@ -81,14 +82,23 @@ async def _dispatch(live: LiveConfig, settings: DispatchSettings, *, keep: bool)
         try:
             missing = partial(_missing, runner, health, follower)
             observed = observed_dispatch(live, follower, status, missing, stopping.asked.is_set)
-            listen, give_way = node.metrics.dispatch_listen, GiveWay(runner.poll)
-            async with observing(listen, live, observed, "metrics.dispatch_listen", give_way=give_way):
+            async with _exposed(live, observed, GiveWay(runner.poll)):
                 with flow_log(live, runner) as flows:
                     announcing = _announcing(live, follower, observed, stopping) if node.announce else ()
                     await _run(live, follower, runner, health, [usage.run(), *announcing], status, stopping)
         finally:
             await health.stop()
             await runner.stop()
+
+
+def _exposed(live: LiveConfig, observed: Observed, give_way: GiveWay) -> AbstractAsyncContextManager[Any]:
+    """Expose `observed` while the context lasts, where the node file says so."""
+    listen = live.node.metrics.dispatch_listen
+    if listen is None:
+        return nullcontext()
+    from dnsvip.node.health_endpoints import observing  # noqa: PLC0415 - a dispatcher has no other need of HTTP
+
+    return observing(listen, live, observed, "metrics.dispatch_listen", give_way=give_way)
 
 
 def _missing(runner: DataPlane, health: Health, follower: SnapshotFollower, cluster: str | None) -> tuple[Reason, ...]:

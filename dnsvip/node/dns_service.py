@@ -32,10 +32,10 @@ from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
 from dnsvip.node.publishing import Publishing
+from dnsvip.node.query_logs import query_logs
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.resigning import Resigning
 from dnsvip.node.runtime_tuning import GcFreezer
-from dnsvip.node.sampled_logs import query_logs
 from dnsvip.node.secondaries import Secondaries
 from dnsvip.node.token_report import TokenReport
 from dnsvip.node.updates import Updating

@@ -13,13 +13,13 @@ from heapq import nlargest
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from dnsvip.admin.console.totals import totals_of
 from dnsvip.dispatcher.flows.usage import REST, Used
 from dnsvip.dispatcher.io.data_plane import DataPlane
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site.node_log import SampleSettings
 from dnsvip.telemetry.sample_log import truncated
 from dnsvip.telemetry.top import Top
+from dnsvip.telemetry.totals import totals_of
 
 FIGURES = "figures"
 MOST_TOTALS = 200

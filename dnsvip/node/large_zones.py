@@ -83,6 +83,12 @@ class Comparing:
     def __init__(self) -> None:
         self._jobs = Jobs(processes=2)
 
+    async def __aenter__(self) -> Comparing:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def change(self, before: Zone, after: Zone) -> ZoneChange | None:
         """The change from one state of a zone to another; None where it cannot be told, or takes too long: secondaries
         then get the whole zone."""

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
-from dnsvip.node.large_zones import Comparing
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.store.following.follower import SnapshotFollower
 
 log = structlog.get_logger(__name__)
@@ -62,13 +62,14 @@ async def run_until_one_ends(work: Iterable[Awaitable[object]]) -> None:
 
 
 @asynccontextmanager
-async def following(node: NodeConfig, roles: Sequence[str]) -> AsyncIterator[SnapshotFollower]:
-    """A started follower of the node's database, while the context lasts."""
-    comparing = Comparing()
-    follower = SnapshotFollower(node, roles, differ=comparing.change)
+async def following(
+    node: NodeConfig, roles: Sequence[str], differ: ZoneDiffer | None = None
+) -> AsyncIterator[SnapshotFollower]:
+    """A started follower of the node's database, while the context lasts. With `differ` what it changes in zones is
+    kept for incremental transfers."""
+    follower = SnapshotFollower(node, roles, differ=differ)
     await follower.start()
     try:
         yield follower
     finally:
         await follower.close()
-        await comparing.close()

@@ -25,26 +25,27 @@ from dnsvip.dns.io.geo import GeoFiles
 from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
-from dnsvip.node.announced_routes import AnnouncedRoutes, Prefix
-from dnsvip.node.announcing import DNS_DEVICE, Announcer, own_device, taken_by_clusters
 from dnsvip.node.api_listener import api_listening
 from dnsvip.node.descriptors import divide
 from dnsvip.node.dns_service import answering
 from dnsvip.node.figures import FIGURES, figures
 from dnsvip.node.first_token import retry_first_token, try_first_token
 from dnsvip.node.give_way import GiveWay, never
-from dnsvip.node.health_endpoints import host_port, observed_serve, observing
+from dnsvip.node.health_endpoints import host_port, observing
+from dnsvip.node.large_zones import Comparing
 from dnsvip.node.lifecycle import Stopping, following, run_until_one_ends
+from dnsvip.node.observed import observed_serve
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import shorten_gil_interval
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
-from dnsvip.site.node_file import AnnounceSettings, NodeConfig
-from dnsvip.site.readiness import DNS, Asked, Code, Reason
+from dnsvip.site.node_file import NodeConfig
+from dnsvip.site.readiness import Code, Reason
 from dnsvip.store import Store
 from dnsvip.store.following.follower import SnapshotFollower
-from dnsvip.telemetry.endpoints import ApiCounts, Observed
+from dnsvip.telemetry.endpoints import ApiCounts
 from dnsvip.telemetry.log import configure
+from dnsvip.telemetry.observed import Observed
 
 log = structlog.get_logger()
 
@@ -71,7 +72,8 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
     stopping, live, notifier = Stopping(), LiveConfig(node_file, node), Notifier(os.environ)
     shares = divide(node)
     async with AsyncExitStack() as stack:
-        follower = await stack.enter_async_context(following(node, ["dns", "admin"] if node.admin else ["dns"]))
+        comparing, roles = await stack.enter_async_context(Comparing()), ["dns", "admin"] if node.admin else ["dns"]
+        follower = await stack.enter_async_context(following(node, roles, comparing.change))
         dns: DnsServer | Workers = await stack.enter_async_context(
             _workers(live, node_file) if node.dns.workers > 1 else answering(live, follower, shares.dns)
         )
@@ -91,8 +93,10 @@ async def _serve(node: NodeConfig, node_file: Path, token_file: Path | None) -> 
             if not await try_first_token(follower, token_file):
                 work.append(retry_first_token(follower, token_file))
         if node.announce and node.announce.prefixes:
-            await stack.enter_async_context(own_device(DNS_DEVICE))
-            work.append(_announcer(live, follower, node.announce, observed).run(stopping.asked))
+            from dnsvip.node.dns_announcing import announcing  # noqa: PLC0415 - netlink is slow to load
+
+            announcer = await stack.enter_async_context(announcing(live, follower, node.announce, observed))
+            work.append(announcer.run(stopping.asked))
         log.info("ready", **endpoints, generation=follower.snapshot.generation, node=follower.name)
         status = f"answering on {', '.join(endpoints['dns'])}"
         reload_on_hangup(live, notifier, status)
@@ -111,18 +115,6 @@ async def _workers(live: LiveConfig, node_file: Path) -> AsyncIterator[Workers]:
         yield workers
     finally:
         await workers.stop()
-
-
-def _announcer(
-    live: LiveConfig, follower: SnapshotFollower, settings: AnnounceSettings, observed: Observed
-) -> Announcer:
-    """Announces prefixes with anycast addresses of this host."""
-
-    def against() -> dict[Prefix, list[Reason]]:
-        reasons = observed.reasons(Asked(DNS))
-        return {prefix: [*reasons, *taken_by_clusters(prefix, follower.snapshot.site)] for prefix in settings.prefixes}
-
-    return Announcer(AnnouncedRoutes(DNS_DEVICE), against, lambda: live.node.grace, settings.hold_seconds)
 
 
 def _observed(

@@ -16,6 +16,7 @@ import uvloop
 from dnsvip.dns.io.workers import Parent
 from dnsvip.errors import DnsvipError
 from dnsvip.node.dns_service import answering
+from dnsvip.node.large_zones import Comparing
 from dnsvip.node.lifecycle import following, run_until_one_ends
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
 from dnsvip.node.runtime_tuning import shorten_gil_interval
@@ -39,7 +40,11 @@ def main(node_file: str) -> int:
 
 
 async def _work(live: LiveConfig, parent: Parent) -> None:
-    async with following(live.node, ["dns"]) as follower, answering(live, follower, totals=False) as server:
+    async with (
+        Comparing() as comparing,
+        following(live.node, ["dns"], comparing.change) as follower,
+        answering(live, follower, totals=False) as server,
+    ):
         reload_on_hangup(live, Notifier({}), "")
         parent.report(ready=[list(astuple(endpoint)) for endpoint in server.endpoints])
         await run_until_one_ends([follower.run(), parent.stopped(server.counters)])

@@ -7,13 +7,10 @@ nothing about clients or keys and are open on both. Nothing is computed before a
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -21,8 +18,9 @@ from multidict import MultiMapping
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
 
-from dnsvip.site.readiness import DISPATCH, DNS, ROLES, Asked, Reason
+from dnsvip.site.readiness import DISPATCH, DNS, ROLES, Asked
 from dnsvip.telemetry.metrics.exposition import render
+from dnsvip.telemetry.observed import Observed, in_thread
 
 DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 """Seconds that an API request takes."""
@@ -30,26 +28,7 @@ DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The observed process: its metrics now, and why it should get no traffic (empty where it should)."""
-
-    families: Callable[[], Awaitable[Iterable[Metric]]]
-    reasons: Callable[[Asked], list[Reason]]
-
-
 OBSERVED = web.AppKey("observed", Observed)
-
-
-Result = TypeVar("Result")
-_THREAD = ThreadPoolExecutor(1, "metrics")
-"""One for all scrapes of a process: however many come, its own work has half of the interpreter."""
-
-
-async def in_thread(work: Callable[[], Result]) -> Result:
-    """Do what takes long for a large site beside the work of the process."""
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
-
 
 Keep: TypeAlias = Callable[[Iterable[Metric]], Iterable[Metric]]
 

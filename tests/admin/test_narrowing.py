@@ -13,7 +13,7 @@ from dnsvip.admin.http.narrowing import Narrowed
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.nodes import as_seen
 from dnsvip.site.epochs import NodeReport
-from dnsvip.telemetry.endpoints import Observed
+from dnsvip.telemetry.observed import Observed
 from tests.admin.conftest import Api, read
 from tests.admin.test_refusals import check
 from tests.admin.test_tokens import made

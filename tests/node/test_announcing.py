@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from dnsvip.node.announcing import taken_by_clusters
+from dnsvip.node.dns_announcing import taken_by_clusters
 from dnsvip.site.readiness import Code
 from tests.samples import make_site
 

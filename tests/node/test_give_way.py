@@ -30,8 +30,9 @@ from dnsvip.node.give_way import SECONDS, GiveWay
 from dnsvip.node.health_endpoints import listening as health_listening
 from dnsvip.node.http_connections import Connections
 from dnsvip.site.node_dns import DnsSettings, Listener
-from dnsvip.telemetry.endpoints import Observed, make_observed_app
+from dnsvip.telemetry.endpoints import make_observed_app
 from dnsvip.telemetry.metrics.exposition import gauge
+from dnsvip.telemetry.observed import Observed
 from tests.dns.world import world_snapshot
 from tests.node.test_api_listener import certify
 from tests.node.test_http_connections import LOOPS, Run, listening

@@ -22,7 +22,6 @@ from dnsvip.admin.console.series import SPANS, History
 from dnsvip.admin.console.sessions import Session
 from dnsvip.admin.console.signin import LIVE_PATH, SESSION
 from dnsvip.admin.console.sums import flows_of, late, merged_tops, sample_of, tops_of
-from dnsvip.admin.console.totals import totals_of
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER, admitted, open_to_all
 from dnsvip.admin.http.narrowing import narrowed
@@ -35,6 +34,7 @@ from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action
 from dnsvip.site.server_states import server_states
+from dnsvip.telemetry.totals import totals_of
 
 SECONDS = 0.8
 LOOKS = 3

@@ -12,7 +12,6 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
@@ -73,17 +72,19 @@ async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
 async def _answer(query: dns.message.Message, primary: str, zone: Zone) -> dns.message.Message:
     """The answer of a primary: over TLS, or by UDP, and by TCP where that has none that is good. Knot answers for
     catalogs by TCP alone."""
+    from dns import asyncquery  # noqa: PLC0415 - brings every transport: slow to load, and only secondaries need it
+
     (address, port), tls = _place(primary)
     if tls is not None:
         context = _context(zone)
-        return await dns.asyncquery.tls(query, address, ASK_SECONDS, port, ssl_context=context, server_hostname=tls)
+        return await asyncquery.tls(query, address, ASK_SECONDS, port, ssl_context=context, server_hostname=tls)
     with suppress(dns.exception.DNSException):
-        answer = await dns.asyncquery.udp(
+        answer = await asyncquery.udp(
             query, address, ASK_SECONDS, port, ignore_unexpected=True, raise_on_truncation=True
         )
         if answer.rcode() == dns.rcode.NOERROR:
             return answer
-    return await dns.asyncquery.tcp(query, address, ASK_SECONDS, port)
+    return await asyncquery.tcp(query, address, ASK_SECONDS, port)
 
 
 def fetch(zone: Zone, primary: str, key: TsigKey | None) -> Fetched:

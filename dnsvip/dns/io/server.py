@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -27,10 +27,6 @@ from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.https import Service
 from dnsvip.dns.io.latency import Latency
 from dnsvip.dns.io.messages import Messages
-from dnsvip.dns.io.quic import doq, http3
-from dnsvip.dns.io.quic.connection import Connection
-from dnsvip.dns.io.quic.credentials import QuicCredentials
-from dnsvip.dns.io.quic.server import QuicServer
 from dnsvip.dns.io.responder import Make, Responder, Waiting
 from dnsvip.dns.io.tcp import Application, Listening, Stream
 from dnsvip.dns.io.tls import Terminator
@@ -47,6 +43,11 @@ from dnsvip.site import Snapshot
 from dnsvip.site.node_dns import DnsSettings, Listener, RateLimit
 from dnsvip.site.node_listen import ListenerTls
 from dnsvip.telemetry.sample_log import Every, SampleLog, Several
+
+if TYPE_CHECKING:  # QUIC is loaded where a listener has it
+    from dnsvip.dns.io.quic.connection import Connection
+    from dnsvip.dns.io.quic.credentials import QuicCredentials
+    from dnsvip.dns.io.quic.server import QuicServer
 
 MOST_ZONES, ZONES_SECONDS = 1000, 5.0
 """Zones whose answers are reported, those with the most; and how often they are looked for where there are more."""
@@ -117,7 +118,7 @@ class DnsServer:
         self._datagrams: list[Batches[Waiting]] = []
         self._servers: list[asyncio.Server] = []
         self._terminators: list[Terminator | QuicCredentials] = []
-        self._quic = QuicServer(self._responder.stream, self._gate, self._tally, self._suspects)
+        self._quic: QuicServer | None = None
         self._report_problems()
 
     async def start(self) -> None:
@@ -134,7 +135,8 @@ class DnsServer:
         self._turns.close()
         for datagrams in self._datagrams:
             datagrams.stop()
-        self._quic.stop()
+        if self._quic is not None:
+            self._quic.stop()
         for server in self._servers:
             server.close()
         for stream in list(self._gate.streams):
@@ -218,7 +220,7 @@ class DnsServer:
         anything was renewed, that may not verify any more."""
         renewed = [terminator.refresh(self.engine.client_ca) for terminator in self._terminators]
         tokens, now = self.engine.tokens, time.time()
-        streams: list[Stream | Connection] = [*self._quic.connections]
+        streams: list[Stream | Connection] = [*self._quic.connections] if self._quic else []
         streams += [stream for stream in self._gate.streams if isinstance(stream, Stream)]
         for stream in streams:
             if stream.token and tokens.stands(stream.token, now) is None:
@@ -311,6 +313,10 @@ class DnsServer:
         self._servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
 
     def _listen_quic(self, sock: socket.socket, listener: Listener) -> None:
+        from dnsvip.dns.io.quic import doq, http3  # noqa: PLC0415 - slow to load, and not everybody has such listeners
+        from dnsvip.dns.io.quic.credentials import QuicCredentials  # noqa: PLC0415
+        from dnsvip.dns.io.quic.server import QuicServer  # noqa: PLC0415
+
         if listener.scheme == "https":
             service = Service(self._responder.https, self._token_of)
             transport, sessions = Transport.HTTP3, {http3.ALPN: http3.speaking(service)}
@@ -320,6 +326,8 @@ class DnsServer:
             listener.name, self._files(listener), list(sessions), self._token_of, self.engine.client_ca
         )
         self._terminators.append(credentials)
+        if self._quic is None:
+            self._quic = QuicServer(self._responder.stream, self._gate, self._tally, self._suspects)
         self._quic.listen(sock, Arrival(listener.name, transport), sessions, credentials)
 
     def _terminator(self, listener: Listener) -> Terminator | None:

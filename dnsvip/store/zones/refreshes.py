@@ -6,14 +6,13 @@ from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.refreshes import RefreshState, Timers
 from dnsvip.store.database.damage import moment, readable, shown, whole
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import zone_refresh
+from dnsvip.store.database.upsert import insert_into
 
 MOST_SERIAL = 1 << 32
 LONGEST_ERROR = 400
@@ -48,9 +47,8 @@ class Refreshes:
 
     async def _upsert(self, rows: list[dict[str, Any]], changed: dict[str, Any]) -> None:
         async with self._session.write_unordered() as connection:
-            dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
             for row in rows:
-                statement = dialect_insert(zone_refresh).values(row)
+                statement = insert_into(connection, zone_refresh).values(row)
                 await connection.execute(statement.on_conflict_do_update(index_elements=["zone"], set_=changed))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dnsvip.admin.console.meters import PATIENCE, Meters, Sample, Silence, rates
 from dnsvip.admin.console.series import GONE_SECONDS, MOST_BYTES, NODES, SPANS, History, Ring, Span
-from dnsvip.admin.console.totals import totals_of
+from dnsvip.telemetry.totals import totals_of
 
 DNS, BOTH = frozenset({"dns"}), frozenset({"dns", "dispatcher"})
 NOW = 1_000_000.0
