@@ -41,8 +41,7 @@ class CowMap(Mapping[K, V]):
         return key in self._shards[hash(key) & _MASK]
 
     def __iter__(self) -> Iterator[K]:
-        for shard in self._shards:
-            yield from shard
+        return chain.from_iterable(filter(None, self._shards))
 
     def __len__(self) -> int:
         return self._length
@@ -95,7 +94,7 @@ class _Values(ValuesView[V]):
     _mapping: CowMap[Any, V]
 
     def __iter__(self) -> Iterator[V]:
-        return chain.from_iterable(shard.values() for shard in self._mapping._shards)
+        return chain.from_iterable(map(dict.values, filter(None, self._mapping._shards)))
 
 
 def difference(old: Mapping[K, V], new: Mapping[K, V]) -> Iterator[tuple[K, V | None, V | None]]:

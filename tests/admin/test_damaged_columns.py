@@ -18,6 +18,7 @@ from sqlalchemy import Column, Table
 
 from dnsvip.admin.app import make_app
 from dnsvip.admin.node import Node
+from dnsvip.dispatcher import dispatch_tables
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
 from dnsvip.errors import DnsvipError
@@ -32,6 +33,7 @@ from dnsvip.store.access.console_sessions import StoredSession
 from dnsvip.store.database.tables import metadata
 from dnsvip.store.snapshots import lastgood
 from tests.admin.conftest import EXAMPLE, Api
+from tests.dispatcher.conftest import RINGS
 from tests.long import LONG
 from tests.store.changes import client, drop, put
 
@@ -53,6 +55,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     asyncio.run(_fill(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def before(base: Path) -> Snapshot:
+    """The site of that store."""
+
+    async def load() -> Snapshot:
+        store = await Store.open(f"sqlite:///{base}/test.db", KeyEncryptionKey.load(base / "key", {}))
+        snapshot = await store.snapshots.load()
+        await store.close()
+        return snapshot
+
+    return asyncio.run(load())
+
+
+@pytest.fixture(autouse=True)
+def _rings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the ring of the same servers and weights once."""
+    monkeypatch.setattr(dispatch_tables, "build_ring", RINGS)
 
 
 async def _fill(folder: Path) -> None:
@@ -194,13 +215,10 @@ async def _is_removed(api: Api, table: Table) -> None:
 
 
 @pytest.mark.parametrize("column", [str(column) for table in TABLES for column in table.columns])
-async def test_a_value_that_is_none(base: Path, tmp_path: Path, column: str) -> None:
+async def test_a_value_that_is_none(base: Path, before: Snapshot, tmp_path: Path, column: str) -> None:
     """It costs its object alone: a node starts from the database, follows a revocation, and answers its API."""
     table, _, name = column.partition(".")
     one = metadata.tables[table].columns[name]
-    sound = await Store.open(f"sqlite:///{base}/test.db", KeyEncryptionKey.load(base / "key", {}))
-    before = await sound.snapshots.load()
-    await sound.close()
     for number, value in enumerate(WRONG if LONG else _sample(one)):
         folder = tmp_path / str(number)
         folder.mkdir()
