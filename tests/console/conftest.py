@@ -48,11 +48,6 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-def is_draft(message: ConsoleMessage) -> bool:
-    """Whether Chromium says that a form which is half filled in was refused as a preview: it has no other way."""
-    return str(message.location["url"]).endswith("/preview") and "422" in message.text
-
-
 @pytest.fixture
 def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
     """Opens the console as a browser that was never here; at the end its log must be empty.
@@ -62,6 +57,11 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
     """
     said: list[str] = []
     contexts = []
+
+    def hear(message: ConsoleMessage) -> None:
+        draft = "422" in message.text and str(message.location["url"]).endswith("/preview")  # of a form half filled in
+        if not draft:
+            said.append(f"{message.type}: {message.text}")
 
     def open_page(
         place: str = "", *, signed_in: bool = True, token: str | None = None, log: bool = True, **options: Any
@@ -73,7 +73,7 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         if log:
-            page.on("console", lambda message: is_draft(message) or said.append(f"{message.type}: {message.text}"))
+            page.on("console", hear)
             page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
         page.goto(f"{at_work.url}#/{place}")
         if signed_in:
