@@ -293,6 +293,6 @@ def test_audit_by_change(served: Node, tmp_path: Path) -> None:
     ok(served, "clients", "import", str(tmp_path / "nine.csv"))
     (newest,) = as_json(served, "audit", "--changes", "--kind", "client", "--limit", "1")
     line = ok(served, "audit", "--changes", "--limit", "1").splitlines()[1].split("\t")
-    assert line[3:] == ["9", "client i0, i1, i2 and 6 more made", str(newest["generation"])]
+    assert line[3:] == ["9", "client i8, i7, i6 and 6 more made", str(newest["generation"])]
     assert len(as_json(served, "audit", "--generation", str(newest["generation"]))) == 9
     assert as_json(served, "audit", "--changes", "--until", "2001-01-01T00:00:00Z") == []
