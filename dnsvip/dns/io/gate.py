@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
-from dnsvip.dns.protection.crowds import Crowds, Network, network_of
+from dnsvip.dns.protection.crowds import Crowds, Network
 from dnsvip.dns.protection.sources import source_of
 from dnsvip.fair_queue import FairQueue
 
@@ -29,8 +29,9 @@ READ = 1 << 13
 """Bytes read at once."""
 
 PREFIXES = {4: ((32, 1), (24, 4)), 6: ((64, 1), (56, 2), (48, 4))}
-"""Prefixes that connections are counted by, and how many times `per_source` each may have: a requester with an IPv6 /48
-has 65,536 sources. An IPv4 /24 often has many owners."""
+"""Prefixes that connections are counted by, the last of them what one owner has all the addresses of (`NETWORKS`), and
+how many times `per_source` each may have: a requester with an IPv6 /48 has 65,536 sources. An IPv4 /24 often has many
+owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,42 +82,47 @@ class Gate:
 
     def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
         self.limits, self.front_ends = limits, front_ends
-        self.streams: dict[Admitted, list[_Source]] = {}
+        self.streams: dict[Admitted, _Place] = {}
         self.turns, self.handshakes = StreamTurns(), StreamTurns()
         self.buffer = bytearray(READ)
-        self._sources: Counter[_Source] = Counter()
-        self._networks: dict[Admitted, Network | None] = {}
+        self._sources: Counter[Network] = Counter()
         self._crowds: Crowds[Admitted] = Crowds()
 
     def enter(self, stream: Admitted) -> bool:
         """Admit a connection; False where its source has too many."""
-        unnamed = stream.source in self.front_ends
-        keys = [] if unnamed else _source_keys(stream.source)
-        network = None if unnamed else network_of(stream.source)
-        if any(self._sources[key] >= times * self.limits.per_source for key, times in keys):
-            return False
+        sources, per_source = self._sources, self.limits.per_source
+        place = () if stream.source in self.front_ends else _place(stream.source)
+        for counted, times in place:
+            if sources[counted] >= times * per_source:
+                return False
+        network = _network(place)
         while len(self.streams) >= self.limits.connections and (gone := self._crowds.in_the_way(network)) is not None:
             self.leave(gone)
             gone.evict()
-        self.streams[stream] = [key for key, _ in keys]
-        self._sources.update(self.streams[stream])
-        self._networks[stream] = network
+        self.streams[stream] = place
+        for counted, _ in place:
+            sources[counted] += 1
         self._crowds.add(network, stream)
         return True
 
     def leave(self, stream: Admitted) -> None:
         """Release a connection; one that was never admitted changes nothing."""
-        if stream in self._networks:
-            self._crowds.remove(self._networks.pop(stream), stream)
-        for key in self.streams.pop(stream, ()):
-            self._sources[key] -= 1
-            if not self._sources[key]:
-                del self._sources[key]
+        place = self.streams.pop(stream, None)
+        if place is None:
+            return
+        sources = self._sources
+        self._crowds.remove(_network(place), stream)
+        for network, _ in place:
+            if sources[network] > 1:
+                sources[network] -= 1
+            else:
+                del sources[network]
 
     def touch(self, stream: Admitted) -> None:
         """Note that a connection is in use."""
-        if stream in self._networks:
-            self._crowds.use(self._networks[stream], stream)
+        place = self.streams.get(stream)
+        if place is not None:
+            self._crowds.use(_network(place), stream)
 
 
 class StreamTurns:
@@ -175,11 +181,15 @@ class StreamTurns:
             return False
 
 
-_Source: TypeAlias = tuple[int, int, int]
-"""IP version and length of a prefix, and its bits only."""
+_Place: TypeAlias = Sequence[tuple[Network, int]]
+"""What a connection is counted by, and how many times `per_source` each may have; none while it has no source."""
 
 
-def _source_keys(source: IPv4Address | IPv6Address) -> list[tuple[_Source, int]]:
-    """What a source is counted by, and how many times `per_source` each may have."""
-    version, bits, number = source.version, source.max_prefixlen, int(source)
-    return [((version, length, number >> bits - length), times) for length, times in PREFIXES[version]]
+def _place(source: IPv4Address | IPv6Address) -> _Place:
+    bits, number = source.max_prefixlen, int(source)
+    return [((length, number >> bits - length), times) for length, times in PREFIXES[source.version]]
+
+
+def _network(place: _Place) -> Network | None:
+    """The network of a connection, the widest; None where its source is unknown."""
+    return place[-1][0] if place else None

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Protocol, TypeAlias, cast
 
 from dnsvip.dns.identity.arrival import Arrival
-from dnsvip.dns.io.gate import Gate
+from dnsvip.dns.io.gate import Gate, StreamTurns
 from dnsvip.dns.io.responder import Later
 from dnsvip.dns.io.tls import MOST_HELD, Broken, Channel, Refused, Terminator
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
@@ -146,7 +147,7 @@ class Stream(asyncio.BufferedProtocol):
         """Ask for a turn, unless it has one coming."""
         if not self._queued and not self._transport.is_closing():
             self._queued = True
-            (self._gate.turns if self._application is not None else self._gate.handshakes).add(self)
+            self._turns.add(self)
 
     def touch(self) -> None:
         """Note that there was a query, or progress of a long answer: the time of being idle begins anew."""
@@ -187,7 +188,7 @@ class Stream(asyncio.BufferedProtocol):
         if not peer:  # closed before it was accepted
             self._transport.abort()
             return
-        self.source = unmapped(ip_address(peer[0]))
+        self.source = _address(peer[0])
         if not self._gate.enter(self):
             self.give_up("refused")
             return
@@ -226,10 +227,7 @@ class Stream(asyncio.BufferedProtocol):
         if full and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        if self._application is not None:
-            self._begin()
-        else:
-            self.wake()
+        self._begin()
 
     def eof_received(self) -> bool:
         """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
@@ -262,7 +260,7 @@ class Stream(asyncio.BufferedProtocol):
             self._tally[f"{self.arrival.transport}_open"] -= 1
         if self._application is not None:
             self._application.stop()
-        self._channel, self._last = None, True
+        self._application, self._channel, self._last = None, None, True  # which refer to it: nothing waits for the GC
         for handle in (self._idle, self._stuck):
             if handle:
                 handle.cancel()
@@ -302,11 +300,16 @@ class Stream(asyncio.BufferedProtocol):
 
     # Its own.
 
+    @property
+    def _turns(self) -> StreamTurns:
+        """Whose turns it takes: a handshake waits for others."""
+        return self._gate.turns if self._application is not None else self._gate.handshakes
+
     def _begin(self) -> None:
-        """Have what was read answered: at once where nobody else waits."""
+        """Have what was read worked on: at once where nobody else waits."""
         if not self._queued:
             self._queued = True
-            self._gate.turns.begin(self)
+            self._turns.begin(self)
 
     def _flush(self) -> None:
         """Send what was written."""
@@ -353,9 +356,9 @@ class Stream(asyncio.BufferedProtocol):
             speaks = self._listening.speaks
             self._application = speaks.get(channel.protocol, speaks[None])(self)
             self.touch()
-            self._begin()
-        else:
-            self._flush()
+            if channel.held:
+                self._begin()
+        self._flush()
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -408,3 +411,10 @@ class Stream(asyncio.BufferedProtocol):
             self._idle = self._loop.call_at(later, self._check_idle)
         else:
             self.give_up("idle" if self._application is not None else "handshake_slow")
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """The address of a peer. From its bytes, as `ip_address` takes its text apart for longer than its place takes."""
+    if ":" in text:
+        return unmapped(IPv6Address(inet_pton(AF_INET6, text.partition("%")[0])))
+    return IPv4Address(inet_pton(AF_INET, text))

@@ -14,7 +14,7 @@ NETWORKS = {4: 24, 6: 48}
 """IP version -> bits of what one owner has all the addresses of, as far as anybody knows."""
 
 Network: TypeAlias = tuple[int, int]
-"""IP version, and the bits of a network."""
+"""Two numbers that tell a network from all others of its kind: IP version or prefix length, and its bits."""
 
 M = TypeVar("M")
 

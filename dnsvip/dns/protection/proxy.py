@@ -26,7 +26,7 @@ class FrontEnds:
         return bool(self._networks)
 
     def __contains__(self, address: object) -> bool:
-        if not isinstance(address, IPv4Address | IPv6Address):
+        if not self._networks or not isinstance(address, IPv4Address | IPv6Address):
             return False
         return any(address.version == network.version and address in network for network in self._networks)
 

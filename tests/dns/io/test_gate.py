@@ -89,7 +89,7 @@ def test_networks_that_fill_all_places_make_room_themselves() -> None:
     assert len(gate.streams) == 100
     for stream in list(gate.streams):
         gate.leave(stream)
-    assert not gate._networks
+    assert not gate._sources
     assert not gate._crowds._members
     assert not gate._crowds._sizes
 
