@@ -41,6 +41,7 @@ def observed_serve(
         known = await _known("serve", follower)
         return collected(
             node=lambda: node.families(known),
+            ready=lambda: node.readiness(why_not(Asked(DNS)), {}),
             site=lambda: node.site_families(known.snapshot),
             dns=lambda: dns.families(counters()),
             process=lambda: process.families(workers()),
@@ -67,16 +68,21 @@ def observed_dispatch(
 
     async def families() -> list[Metric]:
         known = await _known("dispatch", follower)
-        figures = _attempted(status)
+        figures, ready = _attempted(status), _attempted(not_ready)
         return await in_thread(
             lambda: collected(
                 node=lambda: node.families(known),
+                ready=lambda: node.readiness(*ready()),
                 site=lambda: node.site_families(known.snapshot),
                 dispatch=lambda: dispatch.families(figures()),
                 process=process.families,
                 api=extra,
             )
         )
+
+    def not_ready() -> tuple[list[Reason], dict[str, list[Reason]]]:
+        clusters = follower.snapshot.site.clusters
+        return why_not(Asked(DISPATCH)), {name: why_not(Asked(DISPATCH, name)) for name in clusters}
 
     def why_not(asked: Asked) -> list[Reason]:
         state = _readiness(DISPATCH, live, follower, missing(asked.cluster), stopping=stopping())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -121,6 +122,17 @@ def test_nodes_that_are_gone_or_behind(watched: Watched) -> None:
     assert watched.node.noun("nodes", "forget", "d1").returncode == 0
     fires([restarted, silent, still(watched)], "DnsvipNodeSilent", [False, True, False])
     fires([restarted, silent, still(watched)], "DnsvipNoDispatcher", [False, True, True])
+
+
+def test_a_node_that_is_drained(watched: Watched) -> None:
+    """A drained node, until it is undrained."""
+    well, host = still(watched), os.uname().nodename
+    assert watched.node.noun("nodes", "drain", host).returncode == 0
+    within(10, lambda: watched.value('dnsvip_not_ready{cluster="",reason="drained"}') == 1)
+    drained = still(watched)
+    assert watched.node.noun("nodes", "undrain", host).returncode == 0
+    within(10, lambda: watched.value('dnsvip_not_ready{cluster="",reason="drained"}') == 0)
+    fires([well, drained, still(watched)], "DnsvipNotReady", [False, True, False], 'reason="drained"')
 
 
 def test_a_site_without_dns_servers() -> None:

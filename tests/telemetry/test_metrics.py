@@ -16,6 +16,7 @@ from dnsvip.dispatcher.reason import REASONS, zero_counts
 from dnsvip.dns.io.latency import Latency
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site.epochs import NodeReport
+from dnsvip.site.readiness import Code, Reason
 from dnsvip.telemetry.endpoints import ApiCounts
 from dnsvip.telemetry.metrics import dispatch, dns, node, process
 from dnsvip.telemetry.metrics.exposition import collected, gauge, render
@@ -219,6 +220,14 @@ def test_text_forms() -> None:
     assert text.endswith(b"# EOF\n")
 
 
+def test_readiness() -> None:
+    """Each reason against the process is told, and of each cluster whether it lacks servers; what is well is 0."""
+    drained, servers = Reason(Code.DRAINED, "drained"), Reason(Code.SERVERS, "none")
+    found = values(node.readiness([drained], {"web": [drained, servers], "mail": [drained]}))
+    assert {key[1:] for key, value in found.items() if value} == {("", "drained"), ("web", "servers")}
+    assert found["dnsvip_not_ready", "mail", "servers"] == found["dnsvip_not_ready", "", "stale"] == 0
+
+
 def test_every_metric_is_documented() -> None:
     """README.md documents every family and no others."""
     more = {"held": 0, "gave_way": 0, "unseen": 0, "checks": {"probes": 1, "failures": 0}, "uses": {"damaged": 0}}
@@ -227,6 +236,7 @@ def test_every_metric_is_documented() -> None:
     found = [
         *node.families(node.Known("serve", make_snapshot(), 1.0, True, 1.0, 1, ())),
         *node.site_families(make_snapshot()),
+        *node.readiness((), {}),
         *collected(),
         *process.families(),
         *dns.families({}),

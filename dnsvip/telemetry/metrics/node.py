@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import Metric
@@ -15,6 +15,7 @@ from dnsvip.site import Cluster, Snapshot
 from dnsvip.site.epochs import NodeReport
 from dnsvip.site.fleet import by_node, live_by_role
 from dnsvip.site.plain import collection
+from dnsvip.site.readiness import Code, Reason
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rotation import full_at
 from dnsvip.telemetry.metrics.exposition import by_label, gauge, gauges
@@ -93,6 +94,21 @@ _BROKEN = (
 def _broken(report: NodeReport, key: str) -> list[str]:
     names = report.detail.get(key)
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+SAID_OF_ALL = tuple(code.value for code in Code if code not in (Code.ROLE, Code.SERVERS, Code.UNKNOWN_CLUSTER))
+"""Reasons against a process as a whole; SERVERS is one against a cluster, and the others answer a wrong question."""
+
+
+def readiness(reasons: Iterable[Reason], by_cluster: Mapping[str, Iterable[Reason]]) -> Iterator[Metric]:
+    """The family of what speaks against traffic: for the process, and for each cluster of a dispatcher."""
+    codes = {reason.code for reason in reasons}
+    samples = [(("", name), float(name in codes)) for name in SAID_OF_ALL]
+    for cluster, some in by_cluster.items():
+        lacks = any(reason.code is Code.SERVERS for reason in some)
+        samples.append(((cluster, Code.SERVERS.value), float(lacks)))
+    text = "Whether this speaks against traffic for the process, or for a cluster of a dispatcher: 1 or 0."
+    yield gauges("dnsvip_not_ready", text, ("cluster", "reason"), samples)
 
 
 def site_families(snapshot: Snapshot) -> Iterator[Metric]:
