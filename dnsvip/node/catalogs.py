@@ -126,11 +126,13 @@ def _plan(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone) -> P
 
 def _text_to_make(zones: Mapping[str, Zone], catalog: Zone, compiled: CompiledZone | None) -> tuple[str | None, str]:
     """The text of a catalog that is made, None where it has its members already; and what is wrong with them."""
-    found = listed(zones.values())
-    members, beyond = found[:MOST_MEMBERS], len(found) - MOST_MEMBERS
+    found, before = listed(zones.values()), members_of(compiled) if compiled is not None else []
+    stay = set(before)  # whoever adds zones pushes out none, which secondaries would remove
+    found.sort(key=lambda name: name not in stay)
+    members, beyond = sorted(found[:MOST_MEMBERS]), found[MOST_MEMBERS:]
     fault = ""
-    if beyond > 0:
-        fault = f"a catalog has {MOST_MEMBERS} zones at most: {beyond} are left out, from {found[MOST_MEMBERS]} on"
-    if compiled is not None and members_of(compiled) == members:
+    if beyond:
+        fault = f"a catalog has {MOST_MEMBERS} zones at most: {len(beyond)} are left out, such as {beyond[0]}"
+    if compiled is not None and before == members:
         return None, fault
     return catalog_text(catalog.name, members, compiled, time.time()), fault

@@ -38,17 +38,23 @@ def test_made_and_read() -> None:
 
 
 def test_a_catalog_has_so_many_zones_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more zones the first are in the catalog that is made here, and the node says which are not."""
+    """Of more zones those that are in the catalog stay, whoever adds others, then the first come by name; the node says
+    that some do not."""
     monkeypatch.setattr(node_catalogs, "MOST_MEMBERS", 2)
     zones = {name: Zone(name, "x", OPEN) for name in ("a.test", "b.test", "c.test", "d.test")}
     catalog = Zone("catalog.test", catalog=CatalogRole.PRODUCE, transfer=OPEN)
     text, fault = node_catalogs._text_to_make(zones, catalog, None)
     assert text is not None
     assert [line.split()[-1] for line in text.splitlines() if "PTR" in line] == ["a.test.", "b.test."]
-    assert "2 are left out, from c.test on" in fault
+    assert "2 are left out, such as c.test" in fault
     made = compile_zone(Zone("catalog.test", text, catalog=CatalogRole.PRODUCE))
     assert node_catalogs._text_to_make(zones, catalog, made) == (None, fault)
     assert node_catalogs._text_to_make({"a.test": zones["a.test"]}, catalog, None)[1] == ""
+    more = {name: Zone(name, "x", OPEN) for name in ("0.test", "aa.test", "b.test", "d.test")}
+    text, fault = node_catalogs._text_to_make(more, catalog, made)
+    assert text is not None
+    assert [line.split()[-1] for line in text.splitlines() if "PTR" in line] == ["0.test.", "b.test."]
+    assert "2 are left out, such as aa.test" in fault
 
 
 def test_what_is_listed() -> None:
