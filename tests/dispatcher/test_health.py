@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -425,6 +426,42 @@ async def test_probes_are_bounded() -> None:
         health.update(snapshot(Check(agent=port, interval=0.1, timeout=10), *[ServerState.UP] * 300))
         await until(lambda: health.probes >= 300)
     assert 8 < most <= MOST_PROBES
+
+
+async def test_a_pool_leaves_places_to_others() -> None:
+    """Servers of one pool that do not answer, very many and each for a minute, keep no other pool from being checked:
+    neither while they hold every place, nor while they wait for one."""
+    silent = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    health = Health()
+    async with listening(hang) as dead, listening(saying(b"")) as alive, watching(health):
+        many = snapshot(Check(agent=dead, interval=0.1, timeout=60), *[ServerState.UP] * 600).site.pools["p"]
+        one = replace(snapshot(Check(tcp=alive, interval=0.1)).site.pools["p"], name="other")
+        health.update(Snapshot(1, Site(pools={"p": many})))
+        await until(lambda: not health._places._free)
+        health.update(Snapshot(2, Site(pools={"p": many, "other": one})))
+        begun = time.monotonic()
+        await until(lambda: bool(list(health.usable(["other"]))))
+        await until(lambda: any("others were being checked" in row["note"] for row in health.status()))
+        assert time.monotonic() - begun < 20  # instead of a minute for each round
+        silent.set()
+
+
+async def test_usable_follows_each_result() -> None:
+    """What can take new flows is known after each check and each change, as readiness is asked for all the time."""
+    health = Health()
+    async with watching(health), listening(saying(b"")) as port:
+        health.update(snapshot(Check(tcp=port, interval=0.1, fall=1)))
+        assert not list(health.usable(["p"]))
+        await until(lambda: bool(list(health.usable(["p"]))))
+        health.update(snapshot(Check(tcp=port, interval=0.1, fall=1), ServerState.DRAIN))
+        assert not list(health.usable(["p"]))
+        health.update(snapshot(Check(tcp=1, interval=0.1, fall=1, rise=1)))
+        await until(lambda: not list(health.usable(["p"])))
 
 
 async def test_status_beside_a_runners() -> None:

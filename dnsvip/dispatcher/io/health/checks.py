@@ -25,12 +25,13 @@ from dnsvip.dispatcher.health.health_state import (
     effective_pool,
 )
 from dnsvip.dispatcher.io.health.links import Links
+from dnsvip.dispatcher.io.health.places import LEAST_SECONDS, GaveWay, ProbePlaces
 from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp
 from dnsvip.errors import Problem
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Snapshot
 from dnsvip.site.isolation import fault_of
 
-MOST_PROBES = 64
+MOST_PROBES = 128
 """Concurrently, over all pools."""
 JITTER = 0.1
 """Random variation of an interval, as a fraction of it, so that the probes of many dispatchers spread."""
@@ -66,7 +67,8 @@ class Health:
         self._states: dict[Key, HealthState] = {}
         self._servers: dict[Key, Server] = {}
         self._work: dict[tuple[Key, str], _Work] = {}
-        self._slots = asyncio.Semaphore(MOST_PROBES)
+        self._places = ProbePlaces(MOST_PROBES)
+        self._usable_in: dict[str, tuple[Address, ...]] = {}
         self._changed = asyncio.Event()
         self._snapshot = Snapshot()
         self._applied: tuple[Snapshot, Snapshot] | None = None
@@ -74,6 +76,7 @@ class Health:
     def update(self, snapshot: Snapshot) -> Snapshot:
         """Check the servers of another snapshot from now on; returns `applied()`. Needs a running event loop."""
         self._snapshot = snapshot
+        self._usable_in.clear()
         self._faults.clear()
         wanted = dict(self._wanted(snapshot))
         for place, work in list(self._work.items()):
@@ -161,12 +164,13 @@ class Health:
             self._blame(pool.name, error)
             return pool
 
-    def _usable(self, pool: Pool) -> Iterator[Address]:
-        for server in pool.servers:
-            state = self._states.get(_key(pool, server))
-            now = effective(server, state)
-            if now.state is ServerState.UP and now.weight and (state is None or state.probes):
-                yield server.address
+    def _usable(self, pool: Pool) -> tuple[Address, ...]:
+        """Looked for once after each result of the pool's: readiness is asked for all the time, of each cluster."""
+        if pool.name not in self._usable_in:
+            self._usable_in[pool.name] = tuple(
+                server.address for server in pool.servers if _is_usable(server, self._states.get(_key(pool, server)))
+            )
+        return self._usable_in[pool.name]
 
     def _wanted(self, snapshot: Snapshot) -> Iterator[tuple[tuple[Key, str], tuple[Server, Check]]]:
         for pool in snapshot.site.pools.values():
@@ -203,8 +207,11 @@ class Health:
         """One probe and what follows from it, none while its link is away; the seconds to the next one."""
         before = self._states.get(key, HealthState())
         if not before.away or self._links.is_back(before.away):
-            async with self._slots:
-                result = await self._probe(address, check, kind)
+            try:
+                result = await self._places.run(key[0], lambda: self._probe(address, check, kind))
+            except GaveWay:
+                text = f"no answer in {LEAST_SECONDS:g} s, and {MOST_PROBES} others were being checked"
+                result = Result(passed=False, note=text)
             self.probes += 1
             self.failures += not result.passed
             lost = "" if result.passed or not before.passing else await self._links.lost(address)
@@ -240,10 +247,18 @@ class Health:
 
     def _note(self, key: Key, server: Server, before: HealthState, after: HealthState) -> None:
         was, is_now = effective(server, before), effective(server, after)
+        if _is_usable(server, before) != _is_usable(server, after):
+            self._usable_in.pop(key[0], None)
         if was != is_now:
             self._changed.set()
         if was.state != is_now.state:
             log.info("server", pool=key[0], server=key[1], state=is_now.state.value, why=after.note)
+
+
+def _is_usable(server: Server, state: HealthState | None) -> bool:
+    """Whether a server can take new flows: in service, and passing a check that has been made, if it has one."""
+    now = effective(server, state)
+    return bool(now.state is ServerState.UP and now.weight and (state is None or state.probes))
 
 
 def _after(state: HealthState, check: Check, kind: str, result: Result, now: float) -> HealthState:

@@ -1,0 +1,92 @@
+"""Places for the probes of all pools, so that no pool keeps the others' servers unchecked.
+
+So many run at once, and who waits has one in the turn of its pool. A probe of a server that does not answer may take a
+minute: while others wait for a place, the one that has run longest ends, once it has had LEAST_SECONDS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from dnsvip.fair_queue import FairQueue
+
+LEAST_SECONDS = 1.0
+"""What a probe has in any case, if its timeout is not shorter."""
+
+T = TypeVar("T")
+
+
+class GaveWay(Exception):
+    """A probe has ended for another one."""
+
+
+class ProbePlaces:
+    """At most `most` probes at once. One event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(sys.maxsize)
+        self._running: dict[asyncio.Task[Any], float] = {}
+        """When each began, the first one first."""
+        self._ended: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, pool: str, probe: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of a probe, in the turn of its pool; raises GaveWay."""
+        await self._take(pool)
+        task = asyncio.ensure_future(probe())
+        self._running[task] = asyncio.get_running_loop().time()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if task in self._ended and not (own and own.cancelling()):
+                raise GaveWay from None
+            raise
+        finally:
+            task.cancel()
+            self._ended.discard(task)
+            del self._running[task]
+            self._give()
+
+    async def _take(self, pool: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        given = asyncio.get_running_loop().create_future()
+        self._waiting.put(pool.encode(), given)
+        self._hurry()
+        try:
+            await given
+        except asyncio.CancelledError:
+            if given.done() and not given.cancelled():  # it was given at the last moment
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        while (given := self._waiting.take()) is not None:
+            if not given.done():
+                given.set_result(None)
+                self._hurry()
+                return
+        self._free += 1
+
+    def _hurry(self) -> None:
+        """End the first probe once it has had its time, if others wait then."""
+        if self._timer is None and len(self._waiting):
+            loop = asyncio.get_running_loop()
+            first = next((began for task, began in self._running.items() if task not in self._ended), loop.time())
+            self._timer = loop.call_at(first + LEAST_SECONDS, self._end_first)
+
+    def _end_first(self) -> None:
+        self._timer = None
+        late = asyncio.get_running_loop().time() - LEAST_SECONDS
+        for task, began in self._running.items() if len(self._waiting) else ():
+            if began <= late and task not in self._ended:
+                self._ended.add(task)
+                task.cancel()
+                break
+        self._hurry()
