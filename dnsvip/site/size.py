@@ -13,6 +13,10 @@ TEXT = 64
 """Characters of a text that count as a value more."""
 
 
+DEEPEST = 32
+"""Levels of lists and tables in plain data; objects have a few."""
+
+
 def is_large(*things: Any) -> bool:
     """Whether objects, or plain data, have more than FEW values in all. None has none."""
     left = FEW
@@ -21,6 +25,14 @@ def is_large(*things: Any) -> bool:
         if left < 0:
             return True
     return False
+
+
+def is_deep(value: Any, levels: int = DEEPEST) -> bool:
+    """Whether plain data is nested in more than so many levels."""
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    parts = value.values() if isinstance(value, Mapping) else value
+    return levels <= 0 or any(is_deep(part, levels - 1) for part in parts)
 
 
 def _left(value: Any, left: int) -> int:

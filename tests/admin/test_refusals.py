@@ -180,6 +180,19 @@ async def test_very_many_parameters(api: Api) -> None:
     assert answer.json["detail"] == "The query has more than 256 parameters."
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+async def test_deep_bodies(api: Api, opening: str) -> None:
+    """A body that is nested very deeply is refused as it is read, whatever it is for: nothing recurses into it."""
+    body = (
+        '{"name": "a.test.", "kind": "Native", "x": ' + opening * 900 + "1" + {"[": "]"}.get(opening, "}") * 900 + "}"
+    )
+    for path in ("zones/a.test", "servers/localhost/zones", "server-states", "explain", "clusters/web/preview"):
+        method = "PUT" if path == "zones/a.test" else "POST"
+        answer = await api(method, path, data=body, headers={"Content-Type": "application/json"})
+        assert answer.status == 400, (path, answer.text)
+        assert "nested too deeply" in answer.text
+
+
 async def test_conditions(api: Api) -> None:
     """If-Match lets a change through only on the form that it was made for; If-None-Match: * only makes anew."""
     seen = (await api("GET", "tiers/gold")).headers["ETag"]

@@ -224,9 +224,24 @@ def test_endpoints() -> None:
     assert parse_endpoint("[2001:db8::1]:5353") == ("2001:db8::1", 5353)
 
 
-@pytest.mark.parametrize("text", ["x = " + "[" * 20_000, "x = " + "{a=" * 20_000])
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 20_000, "x = " + "{a=" * 20_000, f"[tier.{'a.' * 20_000}b]", f"[tier.{'a.' * 900}b]"],
+    ids=["lists", "tables", "dots", "fewer dots"],
+)
 def test_deep_nesting(tmp_path: Path, text: str) -> None:
     """A file that is nested very deeply is a wrong file, as any other."""
     (tmp_path / "deep.toml").write_text(text)
     with pytest.raises(ConfigError, match="nested too deeply"):
         load_site(tmp_path / "deep.toml")
+
+
+def test_a_file_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no end is not read for ever, whether it is the site file or a zone file."""
+    monkeypatch.setattr("dnsvip.site.io.files.MOST_BYTES", 1 << 20)
+    for name in ("zero.toml", "zero.zone"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    (tmp_path / "site.toml").write_text('[zone."example.test"]\nfile = "zero.zone"\n')
+    for name in ("zero.toml", "site.toml"):
+        with pytest.raises(ConfigError, match="has more than 1048576 bytes"):
+            load_site(tmp_path / name)

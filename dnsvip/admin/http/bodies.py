@@ -27,6 +27,7 @@ from dnsvip.site.io.safe_file import FREE
 from dnsvip.site.long_json import dumped
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.registry import KINDS
+from dnsvip.site.size import DEEPEST, is_deep
 
 TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 """An entity tag (RFC 9110 section 8.8.3)."""
@@ -139,6 +140,8 @@ def parse_object(body: bytes) -> JsonObject:
         raise Refusal("bad-request", f"The body is not JSON: {error}.") from None
     if "\\u0000" in stored.replace("\\\\", ""):
         raise Refusal("bad-request", "The body has a character U+0000 in a string.")
+    if is_deep(data):
+        raise Refusal("bad-request", f"The body is nested too deeply: {DEEPEST} levels are the most.")
     if not isinstance(data, dict):
         raise Refusal("bad-request", 'The body must be a JSON object, such as {"tier": "gold"}.')
     return data

@@ -12,8 +12,13 @@ from dnsvip.site import Site
 from dnsvip.site.node_decoder import DecoderNode, build_decoder_node
 from dnsvip.site.node_file import NodeConfig, build_node
 from dnsvip.site.site_file import ReadZoneFile, build_site
+from dnsvip.site.size import is_deep
 from dnsvip.site.which_file import DECODER, NODE, SITE, other_file
 
+MOST_BYTES = 512 << 20
+"""Bytes of a site file, node file or zone file."""
+
+PIECE = 1 << 20
 MOST_INCLUDED = 128 << 20
 """Bytes of a file that a zone file includes."""
 
@@ -68,7 +73,7 @@ codecs.register_error(_ESCAPED, _escaped)
 
 def _read_zone_file(path: Path) -> str:
     try:
-        return zone_text(path.read_bytes())
+        return zone_text(_read(path, MOST_BYTES))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
@@ -83,25 +88,34 @@ def _read_included(folder: Path, name: str) -> str:
             raise ConfigError(f"{name} is a link out of the site file's folder")
         if not path.is_file():
             raise ConfigError(f"{name} is no regular file")
-        with path.open("rb") as file:
-            octets = file.read(MOST_INCLUDED + 1)
+        return zone_text(_read(path, MOST_INCLUDED))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if len(octets) > MOST_INCLUDED:
-        raise ConfigError(f"{name} has more than {MOST_INCLUDED} bytes, the most of an included file")
-    return zone_text(octets)
 
 
 def _read_toml(path: Path, wanted: str) -> dict[str, Any]:
+    deep = f"{path}: is nested too deeply; no value of it needs more than a few levels"
     try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
+        tables = tomllib.loads(_read(path, MOST_BYTES).decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:
-        raise ConfigError(f"{path}: is nested too deeply; no value of it needs more than a few levels") from error
+        raise ConfigError(deep) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
+    if is_deep(tables):
+        raise ConfigError(deep)
     if other := other_file(tables, wanted):
         raise ConfigError(f"{path}: {other}")
     return tables
+
+
+def _read(path: Path, most: int) -> bytes:
+    """A file, which may be a pipe; raises ConfigError where there is no end to it, and OSError."""
+    octets = bytearray()
+    with path.open("rb") as file:
+        while len(octets) <= most and (piece := file.read(PIECE)):
+            octets += piece
+    if len(octets) > most:
+        raise ConfigError(f"{path} has more than {most} bytes, the most of such a file")
+    return bytes(octets)
