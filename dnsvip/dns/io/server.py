@@ -112,6 +112,7 @@ class DnsServer:
         self._zones_at = 0.0
         self._responder = Responder(engine, self.front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
+        engine.tokens.guesses.share(settings.workers)
         self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
         self._latency = Latency()
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop, self._latency)
@@ -327,7 +328,7 @@ class DnsServer:
         )
         self._terminators.append(credentials)
         if self._quic is None:
-            self._quic = QuicServer(self._responder.stream, self._gate, self._tally, self._suspects)
+            self._quic = QuicServer(self._responder.stream, self._gate, self.front_ends, self._tally, self._suspects)
         self._quic.listen(sock, Arrival(listener.name, transport), sessions, credentials)
 
     def _terminator(self, listener: Listener) -> Terminator | None:

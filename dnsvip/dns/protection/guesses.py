@@ -14,6 +14,9 @@ from dnsvip.dns.two_generation_cache import TwoGenerationCache
 GUESSES, WITHIN, REFUSED = 16, 60.0, 300.0
 """Different wrong tokens of a network, the seconds in which they are too many, and those of refusal after them."""
 
+LEAST = 4
+"""Of them in one of several processes, however many there are: two devices that were never told lock nobody out."""
+
 NETWORKS = 4096
 """Networks that are remembered at least, twice as many at most."""
 
@@ -36,14 +39,19 @@ class _Record:
 
 
 class Guesses:
-    """What one process remembers of those who guess."""
+    """What one process remembers of those who guess. `most` is what it takes of a network."""
 
-    __slots__ = ("_known", "_records", "_suspects")
+    __slots__ = ("_known", "_records", "_suspects", "most")
 
     def __init__(self) -> None:
+        self.most = GUESSES
         self._known: TwoGenerationCache[int, bool] = TwoGenerationCache(KNOWN)
         self._suspects: TwoGenerationCache[tuple[int, int], float] = TwoGenerationCache(NETWORKS)
         self._records: TwoGenerationCache[tuple[int, int], _Record] = TwoGenerationCache(NETWORKS)
+
+    def share(self, processes: int) -> None:
+        """Take no more than this process's part: a guesser's connections come to any of a node's processes."""
+        self.most = max(LEAST, GUESSES // processes)
 
     def refuses(self, source: Address, now: float) -> bool:
         """Whether tokens from a source are refused unseen at `now` (unix seconds)."""
@@ -75,7 +83,7 @@ class Guesses:
         if record is None or not 0 <= now - record.since < WITHIN:  # nothing is noted while it is refused
             record = self._records.put(network, _Record(now))
         record.wrong.add(hash(text))
-        if len(record.wrong) >= GUESSES:
+        if len(record.wrong) >= self.most:
             record.wrong.clear()
             record.until = now + REFUSED
 

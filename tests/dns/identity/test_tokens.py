@@ -82,6 +82,18 @@ def test_a_network_that_guesses_is_refused_unseen_for_a_while() -> None:
     assert (check.failures, check.refusals) == (guesses.GUESSES + 1, 1)
 
 
+@pytest.mark.parametrize(("processes", "most"), [(1, 16), (2, 8), (4, 4), (64, 4)])
+def test_processes_share_what_a_node_takes(processes: int, most: int) -> None:
+    """Connections of a guesser come to any process of a node, so each takes its part, a few at least; with the next
+    engine too."""
+    check = TokenCheck(TokenTable(TOKENS))
+    check.guesses.share(processes)
+    for number in range(most):
+        assert not TokenCheck(TokenTable(TOKENS), check).guesses.refuses(HERE, NOW)
+        check.verify(f"dv{number + 2:026}", HERE, NOW)
+    assert check.guesses.refuses(HERE, NOW)
+
+
 def test_a_guesser_locks_no_neighbour_out() -> None:
     """Of a network that guesses, tokens go on that were good from there before: not from elsewhere, not when they have
     ended since, and that lifts no refusal."""

@@ -78,6 +78,7 @@ class Accepted(QuicConnection):
         original: bytes,
         retried: bytes | None,
         tickets: Tickets,
+        reset_token: Callable[[bytes], bytes],
         greet: Greet,
         vouch: Vouch | None,
     ) -> None:
@@ -88,8 +89,9 @@ class Accepted(QuicConnection):
             session_ticket_fetcher=tickets.take,
             session_ticket_handler=tickets.keep,
         )
-        self._greet, self._vouch, self._begun = greet, vouch, b""
+        self._reset_token, self._greet, self._vouch, self._begun = reset_token, greet, vouch, b""
         self._looked_up = self._sent = 0
+        self._name_tokens()
 
     @property
     def begun(self) -> bool:
@@ -155,6 +157,15 @@ class Accepted(QuicConnection):
         self.tls._request_client_certificate = self._vouch is not None
         self._handle = self.tls.handle_message
         self.tls.handle_message = self._message  # type: ignore[method-assign, assignment]  # of this one context
+
+    def _replenish_connection_ids(self) -> None:
+        """See QuicConnection: its tokens are random, and nobody would remember them."""
+        super()._replenish_connection_ids()
+        self._name_tokens()
+
+    def _name_tokens(self) -> None:
+        for id_ in self._host_cids:
+            id_.stateless_reset_token = self._reset_token(id_.cid)
 
     def _serialize_transport_parameters(self) -> bytes:
         """See QuicConnection. A source is an identity: a connection stays where it began."""

@@ -1,8 +1,9 @@
 """A UDP port for QUIC (RFC 9000): each datagram to its connection, and newcomers in.
 
-What is answered without a connection is short: which version is spoken, to who speaks another, and Retry, while many
-handshakes are under way (section 8.1.2). Connections stay with their source, which is an identity and has a place at
-the gate; its port may change (section 9).
+What is answered without a connection is short: which version is spoken, to who speaks another, Retry, while many
+handshakes are under way (section 8.1.2), and resets of connections that are no more (`resets`). Connections stay with
+their source, which is an identity and has a place at the gate; its port may change (section 9). A front end names the
+source before each datagram, as of UDP.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import count
 from typing import NamedTuple, Protocol
 
 from aioquic.buffer import Buffer
@@ -35,8 +37,10 @@ from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.quic.accepted import Accepted, Tickets
 from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.handshakes import Handshakes, Newcomer
+from dnsvip.dns.io.quic.resets import SHORTEST, Resets
 from dnsvip.dns.io.tcp import Respond
 from dnsvip.dns.io.udp import Batches
+from dnsvip.dns.protection.proxy import FrontEnds
 
 LONGEST = 2048
 """Bytes of a first datagram: no path of the Internet carries as many."""
@@ -78,8 +82,10 @@ class Resources(NamedTuple):
 
     respond: Respond
     gate: Gate
+    front_ends: FrontEnds
     handshakes: Handshakes
     tickets: Tickets
+    resets: Resets
     retry: QuicRetryTokenHandler
     suspects: Callable[[IPv4Address | IPv6Address], bool]
     tally: Counter[str]
@@ -120,26 +126,38 @@ class QuicListener:
         self, keys: Sequence[bytes], ids: bytearray, _listener: str, width: int
     ) -> tuple[Sequence[None], Sequence[Arrived]]:
         """As `RespondAll`: nothing is answered at once."""
-        pairs = (
-            Arrived(place, bytes(ids[2 * place : 2 * place + 2] + key[width:]), peer_of(key, width))
-            for place, key in enumerate(keys)
-        )
-        return (), list(pairs)
+        wires = [bytes(ids[2 * place : 2 * place + 2] + key[width:]) for place, key in enumerate(keys)]
+        peers = [peer_of(key, width) for key in keys]
+        if not self._shared.front_ends:
+            return (), list(map(Arrived, count(), wires, peers))
+        unwrapped, bad = self._shared.front_ends.unwrap(wires, peers)
+        self._tally[f"{self._arrival.transport}_bad_proxy"] += bad
+        return (), [Arrived(place, *pair) for place, pair in enumerate(unwrapped) if pair]
 
     def put(self, some: Sequence[Arrived], _: object, destination: Callable[[int], Destination]) -> None:
         """Give datagrams to their connections, which take them in their turns."""
         for place, data, packed in some:
+            if len(data) < SHORTEST:  # behind a front end's header
+                self._count("stray")
+                continue
             id_ = data[6 : 6 + data[5]] if data[0] & 0x80 and len(data) > 5 else data[1 : 1 + ID_BYTES]
             connection = self._connections.get(id_)
             if connection is None:
                 if data[0] & 0x80 and SMALLEST_MAX_DATAGRAM_SIZE <= len(data) <= LONGEST:
                     self._shared.handshakes.welcome(Newcomer(data, destination(place), packed), self._welcome)
                 else:
-                    self._count("stray")
+                    self._stray(data, id_, destination(place))
             elif connection.source.packed == packed:
                 connection.receive(data, destination(place))
             else:
                 self._count("moved")
+
+    def _stray(self, data: bytes, id_: bytes, destination: Destination) -> None:
+        """Tell who goes on with a connection that is no more."""
+        self._count("stray")
+        if reset := self._shared.resets.answer(data, id_, self._clock()):
+            self._count("resets")
+            self.send([(reset, destination)])
 
     def begin(self) -> None:
         """See `Turns`: connections have their own."""
@@ -251,7 +269,7 @@ class QuicListener:
             connection.certificate_end = certificate.not_valid_after_utc.timestamp()
 
         asked = vouch if credentials.asks else None
-        quic = Accepted(configuration, original, retried, shared.tickets, greet, asked)
+        quic = Accepted(configuration, original, retried, shared.tickets, shared.resets.token, greet, asked)
         connection = Connection(
             quic, source, self._arrival, self._sessions, self, shared.respond, shared.gate, self._tally
         )

@@ -1,4 +1,4 @@
-"""All QUIC listeners of a server, and what they share: handshakes, tickets, the key of Retry."""
+"""All QUIC listeners of a server, and what they share: handshakes, tickets, the keys of Retry and of resets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.handshakes import Handshakes
 from dnsvip.dns.io.quic.listener import QuicListener, Resources
+from dnsvip.dns.io.quic.resets import Resets
 from dnsvip.dns.io.tcp import Respond
+from dnsvip.dns.protection.proxy import FrontEnds
 
 
 class QuicServer:
@@ -27,6 +29,7 @@ class QuicServer:
         self,
         respond: Respond,
         gate: Gate,
+        front_ends: FrontEnds,
         tally: Counter[str],
         suspects: Callable[[IPv4Address | IPv6Address], bool],
     ) -> None:
@@ -34,7 +37,9 @@ class QuicServer:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._handshakes = Handshakes(tally)
         retry = QuicRetryTokenHandler()
-        self._shared = Resources(respond, gate, self._handshakes, Tickets(), retry, suspects, tally)
+        self._shared = Resources(
+            respond, gate, front_ends, self._handshakes, Tickets(), Resets(), retry, suspects, tally
+        )
         self._listeners: list[QuicListener] = []
 
     def listen(self, sock: socket.socket, arrival: Arrival, sessions: Sessions, credentials: QuicCredentials) -> None:

@@ -12,8 +12,9 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from aioquic.quic.packet import QuicErrorCode, encode_quic_version_negotiation, 
 
 from dnsvip.dns.io.framing import frame
 from dnsvip.dns.io.gate import StreamLimits
-from dnsvip.dns.io.quic import connection, handshakes, listener
+from dnsvip.dns.io.quic import connection, handshakes, listener, resets
 from dnsvip.dns.io.quic.accepted import Accepted
 from dnsvip.dns.io.quic.doq import DoqError
 from dnsvip.dns.protection.guesses import GUESSES
@@ -38,6 +39,7 @@ from tests.dns.io.quic.test_doq import question
 from tests.dns.io.test_fairness import percentiles
 from tests.dns.io.test_transport import eventually
 from tests.dns.io.tls_world import NAME
+from tests.dns.protection.test_proxy import header
 from tests.dns.world import ZONES, Running, site_tables, world_snapshot
 from tests.samples import snapshot_of
 
@@ -100,7 +102,8 @@ async def answers(server: Running) -> None:
 
 
 async def test_garbage(own: Running) -> None:
-    """Noise of any length and with any first byte gets nothing at all, but for versions that nobody speaks."""
+    """Noise of any length and with any first byte gets nothing at all, but for versions that nobody speaks; where it
+    looks like a short packet, a reset that is shorter."""
     noise = random.Random(7)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", own.port))
@@ -111,10 +114,70 @@ async def test_garbage(own: Running) -> None:
                 sock.send(bytes([first & 0x7F if size >= 1200 else first]) + data[1:])
         for kind in (0xC0, 0xD0, 0xE0, 0xF0):  # version 1, connection ids of 8 bytes, then noise
             sock.send(bytes([kind]) + b"\0\0\0\1\x08" + noise.randbytes(8) + b"\x08" + noise.randbytes(1300))
-        with pytest.raises(TimeoutError):
-            sock.recv(65536)
+        some = []
+        with suppress(TimeoutError):
+            while True:
+                some.append(len(sock.recv(65536)))
+    assert some == [resets.LONGEST] * 21
     assert not own.server._quic._handshakes._unproven
     await answers(own)
+
+
+def test_resets(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on with a connection that is no more gets a reset that only this server can make, shorter than what he
+    has sent (RFC 9000 section 10.3); a flood of such datagrams gets some a second, and no reset answers one."""
+    client = Bare(own.port)
+    client.exchange(3)
+    tokens = {
+        client.quic._peer_cid.stateless_reset_token,
+        *(one.stateless_reset_token for one in client.quic._peer_cid_available),
+    }
+    assert len(tokens) == 8
+    own.in_loop(lambda: [connection.fail() for connection in own.server._quic.connections])
+    client.quic.send_stream_data(client.quic.get_next_available_stream_id(), frame(question()), end_stream=True)
+    (sent,) = client.due()
+    client.send(sent)
+    (reset,) = client.take()
+    assert reset[-16:] in tokens
+    assert resets.SHORTEST <= len(reset) < len(sent)
+    assert reset[0] & 0xC0 == 0x40
+    client.send(reset[: resets.SHORTEST - 1])
+    assert not client.take()
+    monkeypatch.setattr(resets, "A_SECOND", 3)
+    client.send(*[sent] * 50)
+    assert eventually(lambda: counts(own)["stray"] == 52)
+    assert counts(own)["resets"] <= 1 + 3 * 3
+
+
+def test_behind_a_front_end(settings: DnsSettings) -> None:
+    """A PROXY header before each datagram names the client, whose address the connection stays with; without one, and
+    with one cut short, there is no answer, and from elsewhere a header is noise."""
+    trusting = replace(settings, proxy_from=(ip_network("127.0.0.1/32"),))
+    with Running(world_snapshot(), settings=trusting) as running:
+
+        def ask(head: bytes, source: str = "127.0.0.1") -> bool:
+            client.sock = Bare(running.port, source=source).sock
+            client.quic.send_stream_data(client.quic.get_next_available_stream_id(), frame(question()), end_stream=True)
+            client.send(*[head + data for data in client.due()])
+            client.read(*client.take())
+            return any(isinstance(event, StreamDataReceived) for event in client.events())
+
+        client = Bare(running.port)
+        for _ in range(4):
+            client.send(*[header("2001:db8:77::9") + data for data in client.due()])
+            client.read(*client.take())
+        assert client.quic._handshake_confirmed
+        assert [str(each.source) for each in running.server._quic.connections] == ["2001:db8:77::9"]
+        assert ask(header("2001:db8:77::9"))
+        before = counts(running).get("bad_proxy", 0)
+        assert not ask(b"")
+        client.send(header("2001:db8:77::9")[:-1])
+        assert eventually(lambda: counts(running)["bad_proxy"] >= before + 2)
+        assert not ask(header("2001:db8:77::8"))
+        assert counts(running)["moved"]
+        assert not ask(header("2001:db8:77::9"), "127.0.0.2")
+        client.send(header("2001:db8:77::9"))
+        assert ask(header("2001:db8:77::9"))
 
 
 def test_versions(server: Running) -> None:

@@ -146,6 +146,20 @@ async def test_get_and_post(web: Running) -> None:
         assert (await client.get(question())).fields[b"cache-control"].startswith(b"private, ")  # made for this one
 
 
+async def test_head(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HEAD brings the fields of GET and no content, of a problem too (RFC 9110 section 9.3.2)."""
+    monkeypatch.setattr(H3Connection, "_check_content_length", lambda *_: None)  # aioquic's client knows no HEAD
+    query = question("ns1.example.test", "A")
+    async with browsing(web.port) as client:
+        got, head = await client.get(query), await client.get(query, method="HEAD")
+        assert (head.status, head.body) == (200, b"")
+        fields = got.fields.keys() - {b"date", b"cache-control"}
+        assert {name: head.fields[name] for name in fields} == {name: got.fields[name] for name in fields}
+        missing = await client.get(query, method="HEAD", path="/other")
+        assert (missing.status, missing.body) == (404, b"")
+        assert int(missing.fields[b"content-length"]) > 0
+
+
 async def test_problems(web: Running) -> None:
     """What is no DNS question gets a status that says so, and the connection goes on."""
     async with browsing(web.port) as client:
