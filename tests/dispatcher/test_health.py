@@ -22,7 +22,7 @@ from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.health import checks as health_module
 from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, with_health
 from dnsvip.dispatcher.io.health.links import Links
-from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp, url_of
+from dnsvip.dispatcher.io.health.probes import Contexts, Result, probe_agent, probe_http, probe_tcp, url_of
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Site, Snapshot
 from dnsvip.site.rules import check_one
 
@@ -442,13 +442,36 @@ async def test_a_pool_leaves_places_to_others() -> None:
         many = snapshot(Check(agent=dead, interval=0.1, timeout=60), *[ServerState.UP] * 600).site.pools["p"]
         one = replace(snapshot(Check(tcp=alive, interval=0.1)).site.pools["p"], name="other")
         health.update(Snapshot(1, Site(pools={"p": many})))
-        await until(lambda: not health._places._free)
+        await until(lambda: health._places._free == 0)
         health.update(Snapshot(2, Site(pools={"p": many, "other": one})))
         begun = time.monotonic()
         await until(lambda: bool(list(health.usable(["other"]))))
         await until(lambda: any("others were being checked" in row["note"] for row in health.status()))
         assert time.monotonic() - begun < 20  # instead of a minute for each round
         silent.set()
+
+
+async def test_authorities_are_read_bit_by_bit(certificate: tuple[ssl.SSLContext, str]) -> None:
+    """However many authorities checks have, and however many checks have others: packets wait for one certificate at a
+    time, and what is used is kept."""
+    _, pem = certificate
+    contexts, longest = Contexts(2), 0.0
+    checks = [Check(http="https://{address}/", ca=f"{pem}\n" * 100 + f"# {number}") for number in range(3)]
+
+    async def packets() -> None:
+        nonlocal longest
+        while True:
+            begun = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - begun)
+
+    others = asyncio.ensure_future(packets())
+    made = await asyncio.gather(*(contexts.of(check) for check in checks))
+    others.cancel()
+    assert longest < 0.01
+    assert len(set(map(id, made))) == 3
+    assert await contexts.of(checks[2]) is made[2]
+    assert await contexts.of(checks[0]) is not made[0]
 
 
 async def test_usable_follows_each_result() -> None:
@@ -521,7 +544,7 @@ async def test_acting_is_tried_again() -> None:
 async def test_a_probe_that_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a probe did not foresee counts against the server, and the next one is made all the same."""
 
-    async def broken(address: object, check: Check) -> Result:
+    async def broken(*_: object) -> Result:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setitem(health_module._PROBES, "tcp", broken)

@@ -26,7 +26,7 @@ from dnsvip.dispatcher.health.health_state import (
 )
 from dnsvip.dispatcher.io.health.links import Links
 from dnsvip.dispatcher.io.health.places import LEAST_SECONDS, GaveWay, ProbePlaces
-from dnsvip.dispatcher.io.health.probes import Result, probe_agent, probe_http, probe_tcp
+from dnsvip.dispatcher.io.health.probes import Contexts, Result, probe_agent, probe_http, probe_tcp
 from dnsvip.errors import Problem
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Snapshot
 from dnsvip.site.isolation import fault_of
@@ -44,7 +44,7 @@ RETRY_SECONDS = 3.0
 """Time between two attempts to apply a change of the snapshot."""
 
 Key: TypeAlias = tuple[str, str, bytes]
-Probe: TypeAlias = Callable[[Address, Check], Awaitable[Result]]
+Probe: TypeAlias = Callable[[Address, Check, Contexts], Awaitable[Result]]
 log = structlog.get_logger()
 
 
@@ -67,7 +67,7 @@ class Health:
         self._states: dict[Key, HealthState] = {}
         self._servers: dict[Key, Server] = {}
         self._work: dict[tuple[Key, str], _Work] = {}
-        self._places = ProbePlaces(MOST_PROBES)
+        self._places, self._contexts = ProbePlaces(MOST_PROBES), Contexts()
         self._usable_in: dict[str, tuple[Address, ...]] = {}
         self._changed = asyncio.Event()
         self._snapshot = Snapshot()
@@ -214,17 +214,25 @@ class Health:
                 result = Result(passed=False, note=text)
             self.probes += 1
             self.failures += not result.passed
-            lost = "" if result.passed or not before.passing else await self._links.lost(address)
+            lost = "" if result.passed or not before.passing else await self._lost(address)
             self._take(key, check, kind, result, lost)
         return check.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     async def _probe(self, address: Address, check: Check, kind: str) -> Result:
         """One probe; an unexpected error counts as a failure and does not end the loop."""
         try:
-            return await _PROBES[kind](address, check)
+            return await _PROBES[kind](address, check, self._contexts)
         except Exception as error:
             log.exception("unexpected error in a probe", kind=kind)
             return Result(passed=False, note=type(error).__name__)
+
+    async def _lost(self, address: Address) -> str:
+        """As `Links.lost`; where that cannot be found out, the failure counts."""
+        try:
+            return await self._links.lost(address)
+        except Exception as error:  # noqa: BLE001 - no descriptor is left, perhaps
+            log.warning("cannot look at the link to a server", error=str(error))
+            return ""
 
     def _take(self, key: Key, check: Check, kind: str, result: Result, lost: str) -> None:
         server, before = self._servers.get(key), self._states.get(key)

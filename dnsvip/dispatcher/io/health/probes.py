@@ -10,9 +10,9 @@ import errno
 import os
 import re
 import ssl
+from collections import OrderedDict
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from dnsvip.dispatcher.health.agent import LONGEST_LINE, Report, parse_report
@@ -37,17 +37,17 @@ class Result:
     report: Report | None = None
 
 
-async def probe_tcp(address: Address, check: Check) -> Result:
+async def probe_tcp(address: Address, check: Check, _: Contexts | None = None) -> Result:
     """Passes if a connection can be opened."""
     return await _within(check, _connect(str(address), check.tcp or 0))
 
 
-async def probe_http(address: Address, check: Check) -> Result:
+async def probe_http(address: Address, check: Check, contexts: Contexts | None = None) -> Result:
     """Passes if a GET gets a 2xx or 3xx; reads no body, follows no redirect, uses no proxy."""
-    return await _within(check, _request(address, check))
+    return await _within(check, _request(address, check, contexts or Contexts()))
 
 
-async def probe_agent(address: Address, check: Check) -> Result:
+async def probe_agent(address: Address, check: Check, _: Contexts | None = None) -> Result:
     """Passes if the agent sends a valid line."""
     return await _within(check, _listen(str(address), check.agent or 0))
 
@@ -98,13 +98,14 @@ async def _connect(address: str, port: int) -> Result:
     return Result(passed=True)
 
 
-async def _request(address: Address, check: Check) -> Result:
+async def _request(address: Address, check: Check, contexts: Contexts) -> Result:
     parts = urlsplit(_own_url(address, check))
     tls = parts.scheme == "https"
+    context = await contexts.of(check) if tls else None
     reader, writer = await asyncio.open_connection(
         str(address),
         parts.port or (443 if tls else 80),
-        ssl=_context(check.verify, check.ca) if tls else None,
+        ssl=context,
         server_hostname=(check.host or str(address)) if tls else None,
         limit=MOST_ANSWER,
     )
@@ -142,14 +143,45 @@ async def _status(reader: asyncio.StreamReader) -> int:
     raise ValueError(NO_HTTP)
 
 
-@lru_cache(64)
-def _context(verify: bool, ca: str | None) -> ssl.SSLContext:
-    """Verifies certificate and name against the given authorities or the system's; with verify = false nothing."""
-    context = ssl.create_default_context(cadata=ca)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+class Contexts:
+    """TLS contexts of checks, of which those that were used last are kept. Authorities of a check are read one by one:
+    packets wait for each, some tenths of a millisecond. One event loop."""
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[bool, str | None], ssl.SSLContext] = OrderedDict()
+        self._turn = asyncio.Lock()
+
+    async def of(self, check: Check) -> ssl.SSLContext:
+        """Verifies certificate and name against the check's authorities or the system's; with verify = false
+        nothing."""
+        key = check.verify, check.ca if check.verify else None
+        context = self._kept.get(key)
+        if context is None:
+            async with self._turn:
+                context = self._kept.get(key) or await self._made(*key)
+        self._kept[key] = context
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return context
+
+    async def _made(self, verify: bool, authorities: str | None) -> ssl.SSLContext:
+        if verify and authorities is None:
+            return await asyncio.to_thread(ssl.create_default_context)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if not verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        for one in _CERTIFICATE.findall(authorities or ""):
+            context.load_verify_locations(cadata=one)
+            await asyncio.sleep(PAUSE_SECONDS)
+        return context
+
+
+_CERTIFICATE = re.compile("-----BEGIN (?:X509 )?CERTIFICATE-----.*?-----END [A-Z0-9 ]*-----", re.DOTALL)
+PAUSE_SECONDS = 0.001
+"""Between two certificates that are read."""
 
 
 async def _listen(address: str, port: int) -> Result:
