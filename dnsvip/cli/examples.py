@@ -17,7 +17,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "flows search 2001:db8:77::/48 --config node.toml",
         "flows purge acme --config node.toml",
     ),
-    "watch": ("watch acme --config node.toml", "watch 2001:db8:a:1::/64 --reason bad-tag --config node.toml"),
+    "watch": (
+        "watch acme --config node.toml",
+        "watch 2001:db8:a:1::/64 --reason bad-tag --config node.toml",
+        "watch --questions www.example.test --config node.toml",
+    ),
     "decode": ("decode 2001:db8:a:1:1aed:aa6b:c2e5:9c0b --config node.toml",),
     "encode": ("encode --config node.toml --cluster web --client acme",),
     "status": ("status", "status --json"),

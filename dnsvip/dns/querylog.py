@@ -22,7 +22,7 @@ Anonymise: TypeAlias = Callable[[Address], str]
 
 
 class Sample(NamedTuple):
-    """A message that came at `now` (unix seconds), and the reply as it was sent."""
+    """A message that came at `now` (unix seconds), and the reply as it was sent, by the program `in_kernel` or here."""
 
     now: float
     transport: Transport
@@ -30,6 +30,7 @@ class Sample(NamedTuple):
     source: Address
     wire: bytes
     reply: Reply
+    in_kernel: bool = False
 
 
 def record(sample: Sample, anonymise: Anonymise, secret: Container[Labels] = ()) -> Mapping[str, Any]:

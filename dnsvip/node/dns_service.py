@@ -33,6 +33,7 @@ from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
 from dnsvip.node.publishing import Publishing
 from dnsvip.node.query_logs import query_logs
+from dnsvip.node.question_watch import watched
 from dnsvip.node.reload import LiveConfig
 from dnsvip.node.resigning import Resigning
 from dnsvip.node.runtime_tuning import GcFreezer
@@ -126,7 +127,7 @@ async def answering(
     tasks = [asyncio.create_task(work()) for work in works]
     try:
         with query_logs(live, server):
-            async with _in_kernel(server, settings.xdp):
+            async with watched(server, live.node.state_dir), _in_kernel(server, settings.xdp):
                 yield server
     finally:
         for task in tasks:

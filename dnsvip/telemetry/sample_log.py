@@ -211,11 +211,22 @@ class Offered(Protocol[_In_contra]):
         """Take a sample, at once."""
 
 
+class Log(Offered[_In_contra], Protocol[_In_contra]):
+    """What keeps samples that it is offered, and counts."""
+
+    def lose(self, number: int) -> None:
+        """Count samples as dropped that were lost on their way here."""
+
+    def counts(self) -> dict[str, int]:
+        """Samples `written` and `dropped` since the start."""
+        ...
+
+
 class Several(Generic[T]):
     """Several logs of the same items, each sampled in its own way. Items picked are to be offered in their order."""
 
-    def __init__(self, logs: Sequence[tuple[Offered[T], int]]) -> None:
-        self._logs = [(log, Every(one_in)) for log, one_in in logs]
+    def __init__(self, logs: Sequence[tuple[Offered[T], Every]]) -> None:
+        self._logs = logs
         self._takers: deque[list[Offered[T]]] = deque()
 
     def picks(self, number: int) -> Sequence[int]:

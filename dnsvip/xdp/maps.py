@@ -28,6 +28,7 @@ NEW, EXISTING = 1, 2
 """Flags of `put`: only a new key, only an existing one (BPF_NOEXIST, BPF_EXIST)."""
 BATCH = 4096
 """Entries read in one system call."""
+_ALL = -1
 _PERCPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 
 
@@ -223,9 +224,12 @@ class RingBuffer:
     """Reads the events of a map of type BPF_MAP_TYPE_RINGBUF, in order. `fileno` is readable when there are any."""
 
     def __init__(self, buffer: Map, receive: Callable[[bytes], None]) -> None:
+        self._left = _ALL
+
         def sample(_: int, data: int, size: int) -> int:
             receive(ctypes.string_at(data, size))
-            return 0
+            self._left -= 1
+            return 0 if self._left else -errno.EAGAIN
 
         self._sample = SAMPLE(sample)  # libbpf keeps only its address
         self._handle = check_pointer(
@@ -242,12 +246,15 @@ class RingBuffer:
         """The descriptor to wait for."""
         return int(library().ring_buffer__epoll_fd(self._handle))
 
-    def consume(self) -> int:
-        """Receive the events that are there; how many."""
-        return check(library().ring_buffer__consume(self._handle), "reading events")
+    def consume(self, most: int = _ALL) -> int:
+        """Receive the events that are there, at most so many; how many. More may come meanwhile, without end."""
+        self._left = most
+        result = library().ring_buffer__consume(self._handle)
+        return most if result == -errno.EAGAIN else check(result, "reading events")
 
     def poll(self, seconds: float) -> int:
         """Wait for events and receive them; how many."""
+        self._left = _ALL
         return check(library().ring_buffer__poll(self._handle, int(seconds * 1000)), "reading events")
 
     def close(self) -> None:

@@ -277,6 +277,23 @@ def test_totals_stay_right(pair: Pair) -> None:
     assert after["answers"] - before["answers"] == 2000
 
 
+def test_watching(pair: Pair) -> None:
+    """`dnsvip watch --questions` shows what the kernel answers as what the server does."""
+    pair.until_known(lambda: pair.dig("plain.example.test", "A", "+noedns"))
+    seen = pair.folder / "seen"
+    words = ("watch", "--questions", "example.test", "--count", "2", "--json", "--config", pair.node)
+    watcher = pair.server.start(*DNSVIP, *words, log=seen)
+    wait_until(lambda: "watching" in seen.read_text())
+    pair.dig("plain.example.test", "A", "+noedns")
+    pair.dig("plain.example.test", "A", "+noedns", "+tcp")
+    watcher.wait(20)
+    rows = [json.loads(line) for line in seen.read_text().splitlines() if line.startswith("{")]
+    assert {row["socket_protocol"]: row["in_kernel"] for row in rows} == {"UDP": True, "TCP": False}
+    assert {(row["query_address"], row["qname"], row["rcode"], row["outcome"]) for row in rows} == {
+        ("192.0.2.7", "plain.example.test.", "NOERROR", "answer")
+    }
+
+
 def test_limits_and_logs(pair: Pair) -> None:
     """Reloaded with a query log and a rate limit, the kernel has both: each question in one line of the log, and what
     is beyond the rate cut."""

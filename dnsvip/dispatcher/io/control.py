@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 from dnsvip.dispatcher.io.control_requests import REQUESTS, Answer, Request, Responder
 from dnsvip.dispatcher.observe.plane import ObservedPlane
 from dnsvip.errors import ConfigError, DnsvipError
-from dnsvip.site.io.safe_file import make_folder
+from dnsvip.telemetry.local_socket import bound, until_hangup, write
 
 SOCKET = "dispatch.sock"
 """Its name in state_dir."""
@@ -39,7 +37,7 @@ class Control:
 
     async def start(self) -> None:
         """Listen; raises ConfigError if the path is too long or not writable."""
-        self._server = await asyncio.start_unix_server(self._connected, sock=_bound(self._path))
+        self._server = await asyncio.start_unix_server(self._connected, sock=bound(self._path))
 
     def stop(self) -> None:
         """Stop listening and remove the socket file."""
@@ -64,36 +62,23 @@ class Control:
             async with asyncio.timeout(QUIET_SECONDS):
                 line = await reader.readline()
         if not line.strip():
-            await _write(writer, self._status())
+            await write(writer, self._status())
             return
-        await _write(writer, {"dispatch": VERSION})
+        await write(writer, {"dispatch": VERSION})
         try:
             if self._clients > MOST_CLIENTS:
                 raise ConfigError(f"this dispatcher already serves {MOST_CLIENTS} clients")
             request = _read(line)
             answer = _write_all(REQUESTS[request["do"]](self._responder, request), writer)
-            await (_until_hangup(answer, reader) if request["do"] == "watch" else answer)
+            await (until_hangup(answer, reader) if request["do"] == "watch" else answer)
         except DnsvipError as error:
-            await _write(writer, {"error": str(error)})
+            await write(writer, {"error": str(error)})
 
 
 async def _write_all(answer: Answer, writer: asyncio.StreamWriter) -> None:
     async with aclosing(answer):
         async for document in answer:
-            await _write(writer, document)
-
-
-async def _until_hangup(work: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
-    """Run an answer without an end of its own until the client hangs up, or sends anything more."""
-    hangup, task = asyncio.ensure_future(reader.read(1)), asyncio.ensure_future(work)
-    try:
-        await asyncio.wait((hangup, task), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-    finally:
-        hangup.cancel()
-        task.cancel()
-        await asyncio.gather(hangup, task, return_exceptions=True)
+            await write(writer, document)
 
 
 def _read(line: bytes) -> Request:
@@ -104,25 +89,3 @@ def _read(line: bytes) -> Request:
     if not isinstance(request, dict) or not isinstance(request.get("do"), str) or request["do"] not in REQUESTS:
         raise ConfigError(f"a request must be an object whose do is one of {', '.join(REQUESTS)}")
     return request
-
-
-async def _write(writer: asyncio.StreamWriter, document: dict[str, Any]) -> None:
-    writer.write(json.dumps(document).encode() + b"\n")
-    await writer.drain()
-
-
-def _bound(path: Path) -> socket.socket:
-    """A Unix socket at `path`, mode 0600; a leftover of a killed process is replaced."""
-    make_folder(path.parent, error=ConfigError)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    before = os.umask(0o177)
-    try:
-        if path.is_socket():
-            path.unlink()
-        listening.bind(str(path))
-    except OSError as error:
-        listening.close()
-        raise ConfigError(f"{path}: cannot be bound ({error}); a Unix socket's path has at most 107 bytes") from error
-    finally:
-        os.umask(before)
-    return listening

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -42,7 +42,7 @@ from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
 from dnsvip.site.node_dns import DnsSettings, Listener, RateLimit
 from dnsvip.site.node_listen import ListenerTls
-from dnsvip.telemetry.sample_log import Every, SampleLog, Several
+from dnsvip.telemetry.sample_log import Every, Log, Several
 
 if TYPE_CHECKING:  # QUIC is loaded where a listener has it
     from dnsvip.dns.io.quic.connection import Connection
@@ -75,6 +75,14 @@ class AnswersAhead(Protocol):
     def collect(self) -> Mapping[str, int]:
         """Add the answers since the last call to the server's counters; packets by what became of them."""
         ...
+
+
+class Sampled(NamedTuple):
+    """A log, and of how many queries it gets one."""
+
+    log: Log[Sample]
+    one_in: int
+    every: Every
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ class DnsServer:
         self._responder = Responder(engine, self.front_ends, self._tally)
         self._responder.limiter = _limiter(settings)
         engine.tokens.guesses.share(settings.workers)
-        self._logs: dict[str, tuple[SampleLog[Sample, Any], int]] = {}
+        self._logs: dict[str, Sampled] = {}
         self._latency = Latency()
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop, self._latency)
         self._datagrams: list[Batches[Waiting]] = []
@@ -169,8 +177,8 @@ class DnsServer:
         return self._settings.rate_limit
 
     @property
-    def logs(self) -> Mapping[str, tuple[SampleLog[Sample, Any], int]]:
-        """The logs that are offered samples, by name, each with of how many queries it gets one."""
+    def logs(self) -> Mapping[str, Sampled]:
+        """The logs that are offered samples, by name."""
         return self._logs
 
     def count_ahead(self, messages: int, slipped: int, dropped: int) -> None:
@@ -233,16 +241,17 @@ class DnsServer:
         """Have updates and certificates made by this from now on; None: refuse all."""
         self._responder.make = make
 
-    def sample(self, name: str, log: SampleLog[Sample, Any] | None, one_in: int = 1) -> None:
-        """Offer one query in `one_in` to the log of this name from now on; None: none. Its counters have the name."""
-        self._logs = {other: pair for other, pair in self._logs.items() if other != name}
+    def sample(self, name: str, log: Log[Sample] | None, one_in: int = 1) -> None:
+        """Offer one query in `one_in` to the log of this name from now on; None: none. Its counters have the name.
+        Other logs go on as they were."""
+        self._logs = {other: sampled for other, sampled in self._logs.items() if other != name}
         if log is not None:
-            self._logs[name] = log, one_in
+            self._logs[name] = Sampled(log, one_in, Every(one_in))
         responder, logs = self._responder, list(self._logs.values())
         if len(logs) > 1:
-            responder.samples = responder.every = Several(logs)
+            responder.samples = responder.every = Several([(each.log, each.every) for each in logs])
         else:
-            responder.samples, responder.every = (logs[0][0], Every(logs[0][1])) if logs else (None, Every(1))
+            responder.samples, responder.every = (logs[0].log, logs[0].every) if logs else (None, Every(1))
         if self.ahead is not None:
             self.ahead.renew()
 
@@ -274,7 +283,7 @@ class DnsServer:
             "latency": self._latency.counters(),
             "xdp": ahead,
             "transport": {"tcp_open": 0, **self._tally},
-            **{name: self._logs[name][0].counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
+            **{name: self._logs[name].log.counts() if name in self._logs else {} for name in ("query_log", "dnstap")},
         }
 
     def _zones(self) -> Mapping[str, int]:

@@ -124,7 +124,7 @@ class KernelAnswers:
         try:
             feeder.use(self._server.fast)
             feeder.limit(self._server.rate_limit)
-            feeder.sample([logs[name][1] if name in logs else 0 for name in TAKERS])
+            feeder.sample([logs[name].one_in if name in logs else 0 for name in TAKERS])
             feeder.live(time.time(), time.monotonic_ns())
         except PlatformError as error:  # the lease ends by itself
             log.error("cannot answer in the kernel", interface=self._settings.interface, error=str(error))
@@ -238,7 +238,7 @@ class _Attached:
         self.samples.consume()
         for name, number in zip(TAKERS, self.samples.lost(), strict=True):
             if number and name in server.logs:
-                server.logs[name][0].lose(number)
+                server.logs[name].log.lose(number)
         return reasons
 
     def detach(self) -> None:
@@ -262,7 +262,7 @@ def _offer(server: DnsServer, takers: int, sample: Sample) -> None:
     """Offer a sample to the logs that it was picked for, where they are still there."""
     for number, name in enumerate(TAKERS):
         if takers >> number & 1 and name in server.logs:
-            server.logs[name][0].offer(sample)
+            server.logs[name].log.offer(sample)
 
 
 def place(settings: XdpSettings) -> Place:

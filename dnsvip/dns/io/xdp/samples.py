@@ -17,8 +17,11 @@ from dnsvip.dns.reply import Reply
 from dnsvip.xdp.maps import Map, RingBuffer
 from dnsvip.xdp.structs import number_of, u32
 
-TAKERS = ("query_log", "dnstap")
+TAKERS = ("query_log", "dnstap", "watch")
 """The numbers of takers are their places here; names as in `DnsServer.sample`."""
+
+MOST_AT_ONCE = 256
+"""Samples that are taken before the server answers again, in about 3 ms."""
 
 _BILLION = 1_000_000_000
 
@@ -36,8 +39,8 @@ class Samples:
         self._told = [0] * len(TAKERS)
 
     def consume(self) -> int:
-        """Take those that there are; how many."""
-        return self._ring.consume()
+        """Take those that there are, at most MOST_AT_ONCE; how many."""
+        return self._ring.consume(MOST_AT_ONCE)
 
     def lost(self) -> Sequence[int]:
         """How many have been lost since the last call, by taker."""
@@ -73,7 +76,7 @@ class Samples:
             tier=tier,
         )
         now, listener = self._number(event, "time") / _BILLION, self._listeners[self._number(event, "listener")]
-        return Sample(now, Transport.UDP, listener, ip_address(source), wire, reply)
+        return Sample(now, Transport.UDP, listener, ip_address(source), wire, reply, in_kernel=True)
 
     def _number(self, event: bytes, name: str) -> int:
         return number_of(self._field(event, name))

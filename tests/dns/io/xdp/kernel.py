@@ -150,7 +150,8 @@ class Kernel:
 
     def taken(self) -> list[tuple[int, Sample]]:
         """The samples since the last call, each with the bits of its takers."""
-        self.sampler.consume()
+        while self.sampler.consume():
+            pass
         samples, self.samples[:] = list(self.samples), []
         return samples
 
