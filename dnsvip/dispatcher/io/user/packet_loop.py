@@ -89,6 +89,7 @@ class PacketLoop:
         self._encap_source = encap_source
         self._device: Device | None = None
         self._piece, self._read_size, self._unread = BATCH, 0, 0
+        self._flooded: frozenset[int] = frozenset()
         self._relayed: list[socket.socket] = []
 
     def start(self, device: Device, mtu: int) -> None:
@@ -154,6 +155,7 @@ class PacketLoop:
                     waiting[fd] = waiting.get(fd, 0) + waits
                 if not read:
                     break
+            self._flooded = frozenset(fd for fd, number in waiting.items() if number >= PIECE)
         except OSError as error:
             self.stop()
             self.lost.set_exception(PlatformError(f"device {DEVICE} is gone: {error.strerror}"))
@@ -237,10 +239,15 @@ class PacketLoop:
         try:
             while (one := take()) is not None:
                 self._decide(one.data, one.packet, now, one.step)
-                if time.thread_time() >= end:
+                if time.thread_time() >= end or self._asked_for():
                     break
         finally:  # a packet that cannot be sent costs itself, not those behind it
             self._scheduled = asyncio.get_running_loop().call_soon(self._work) if self._turns else None
+
+    def _asked_for(self) -> bool:
+        """Whether a queue has packets that is not full of what waits: it is read before more of that is handled."""
+        device = self._device
+        return self._piece == PIECE and device is not None and not self._flooded.issuperset(device.ready(PIECE))
 
     def _decide(self, data: bytes, packet: Packet | Malformed, now: int, step: int) -> None:
         verdict, problem = outcome(data, self.tables, self._flows, now, step, packet)
