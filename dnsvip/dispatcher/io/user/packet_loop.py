@@ -90,6 +90,7 @@ class PacketLoop:
         self._device: Device | None = None
         self._piece, self._read_size, self._unread = BATCH, 0, 0
         self._flooded: frozenset[int] = frozenset()
+        self._put_off = False
         self._relayed: list[socket.socket] = []
 
     def start(self, device: Device, mtu: int) -> None:
@@ -142,24 +143,28 @@ class PacketLoop:
     def _drain(self) -> None:
         """Read what has arrived, of each queue in turn a piece; handle what is known, then some of what waits.
 
-        What a flood sends beyond is left to the kernel, which drops it for less than we do.
+        Queues that were full of what waits are read after the others, and where these have something that waits, every
+        second time. What a flood sends beyond is left to the kernel, which drops it for less than we do.
         """
         device, left, most = self._device, BATCH, BATCH // self._piece
+        later = frozenset[int]() if self._put_off else self._flooded
         waiting: dict[int, int] = {}
         try:
             while device is not None and left > 0:
-                read = [fd for fd in device.ready(most) if waiting.get(fd, 0) < WAITING]
-                for fd in read:
+                ready = [fd for fd in device.ready(most) if waiting.get(fd, 0) < WAITING]
+                first = [fd for fd in ready if fd not in later]
+                if not ready or (not first and any(waits for fd, waits in waiting.items() if fd not in later)):
+                    break
+                for fd in first or ready:
                     number, waits = self._read(fd)
                     left -= number
                     waiting[fd] = waiting.get(fd, 0) + waits
-                if not read:
-                    break
-            self._flooded = frozenset(fd for fd, number in waiting.items() if number >= PIECE)
         except OSError as error:
             self.stop()
             self.lost.set_exception(PlatformError(f"device {DEVICE} is gone: {error.strerror}"))
             return
+        self._put_off = bool(later) and later.isdisjoint(waiting)
+        self._flooded = frozenset(fd for fd, waits in waiting.items() if waits >= PIECE) | (later - waiting.keys())
         self._begin()
 
     def _read(self, fd: int) -> tuple[int, int]:
