@@ -157,6 +157,7 @@ def test_an_address_taken_apart(visit: Open, at_work: Site) -> None:
     page.get_by_label("Address", exact=True).fill(str(ip_address(int(ip_address(address)) ^ 1)))
     page.keyboard.press("Enter")
     expect(page.locator(".verdict")).to_contain_text("Invalid, dropped as bad-tag")
+    expect(page.locator(".verdict")).to_contain_text("tag bits do not fit")
     expect(page.locator(".steps li.bad").first).to_contain_text("tag")
 
 

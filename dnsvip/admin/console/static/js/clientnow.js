@@ -41,7 +41,7 @@ function readCard(title, id, load, signal) {
   const place = h("div");
   const run = filled(place, load, signal);
   run();
-  const again = button("Read again", run, { small: true, kind: "quiet", label: `Read again: ${title}` });
+  const again = button("Read again", run, { small: true, label: `Read again: ${title}` });
   return card(title, place, { flush: true, end: again, id });
 }
 

@@ -81,11 +81,12 @@ function judged(found, cluster) {
   const bits = parseAddress(found.address);
   const layout = cluster?.layout ? cluster : null;
   const { words, mood } = doneWith(found);
+  const why = found.steps.find((/** @type {any} */ step) => !step.ok) ?? found.steps.at(-1);
   const verdict = h(
     "div.verdict",
     { class: mood },
     icon({ good: "check", warn: "warn" }[mood] ?? "cross", 22),
-    h("div", h("strong", words), " as ", h("span.mono", found.reason), h("div.soft", found.steps.at(-1)?.detail ?? "")),
+    h("div", h("strong", words), " as ", h("span.mono", found.reason), h("div.soft", why?.detail ?? "")),
   );
   return [
     verdict,

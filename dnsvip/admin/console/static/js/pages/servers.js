@@ -30,7 +30,7 @@ export async function show(view, { query, signal }) {
   fill(
     view,
     head("Servers and pools", {
-      lead: "Draining keeps a server’s flows and gives it no new ones; down and maintenance end them.",
+      lead: "Draining keeps a server’s flows and gives it no new ones; down and maintenance move them to other servers.",
       actions: may("write", "pool") ? [make] : [],
     }),
     page.element,
