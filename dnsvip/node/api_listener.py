@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from dnsvip.admin.http.source import PROXIES
+from dnsvip.dns.io.listener_files import stamp_of
 from dnsvip.errors import PlatformError
 from dnsvip.node.give_way import never
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
@@ -126,13 +127,8 @@ class Certificate:
         else:
             log.info("renewed the API's certificate")
 
-    def _stamp(self) -> tuple[object, ...]:
-        stamp: list[object] = []
-        for file in (self._files.certificate, self._files.key):
-            with suppress(OSError):
-                status = file.stat()
-                stamp += [status.st_ino, status.st_mtime_ns, status.st_size]
-        return tuple(stamp)
+    def _stamp(self) -> tuple[int, ...]:
+        return stamp_of((self._files.certificate, self._files.key))
 
 
 def _load(files: TlsFiles) -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class ListenerFiles(ABC):
 
     def __init__(self, listener: str, files: ListenerTls, authorities: str) -> None:
         self._listener, self._files = listener, files
-        self._stamp = stamp_of(files), authorities
+        self._stamp = self._stamp_of(authorities)
         self._load(authorities)
         self._trusted = authorities
 
@@ -39,7 +40,7 @@ class ListenerFiles(ABC):
         """Use the files and authorities as they are now from the next connection on; whether anything has changed. What
         cannot be used leaves what was in use, and the log says so; where authorities have changed with that, no client
         certificate is taken until it can be used."""
-        stamp = stamp_of(self._files), authorities
+        stamp = self._stamp_of(authorities)
         if stamp == self._stamp:
             return False
         self._stamp = stamp
@@ -52,12 +53,16 @@ class ListenerFiles(ABC):
         log.info("renewed a DNS certificate", listener=self._listener)
         return True
 
+    def _stamp_of(self, authorities: str) -> tuple[tuple[int, ...], str]:
+        files = self._files
+        others = [Path(file) for file in files.client_ca if file != OURS]
+        return stamp_of([files.certificate, files.key, *others]), authorities
 
-def stamp_of(files: ListenerTls) -> tuple[object, ...]:
+
+def stamp_of(files: Iterable[Path]) -> tuple[int, ...]:
     """What differs when one of the files has changed."""
-    stamp: list[object] = []
-    authorities = [file for file in files.client_ca if file != OURS]
-    for file in (files.certificate, files.key, *map(Path, authorities)):
+    stamp: list[int] = []
+    for file in files:
         with suppress(OSError):
             status = file.stat()
             stamp += [status.st_ino, status.st_mtime_ns, status.st_size]

@@ -102,12 +102,13 @@ class DoqSession:
 
     def take(self, event: QuicEvent) -> None:
         """Take what has come on a stream."""
-        if isinstance(event, StreamDataReceived):
-            if event.stream_id & 3:
-                self._carrier.end(DoqError.PROTOCOL, "only streams for a query and its answer are allowed")
-            else:
-                self._read(event.stream_id, event.data, end=event.end_stream)
-        elif isinstance(event, StreamReset | StopSendingReceived):
+        if not isinstance(event, StreamDataReceived | StreamReset | StopSendingReceived):
+            return
+        if event.stream_id & 3:
+            self._carrier.end(DoqError.PROTOCOL, "only streams for a query and its answer are allowed")
+        elif isinstance(event, StreamDataReceived):
+            self._read(event.stream_id, event.data, end=event.end_stream)
+        else:
             self._forget(event.stream_id)
 
     def confirmed(self) -> None:

@@ -91,11 +91,19 @@ async def test_protocol_errors(server: Running, sent: bytes, why: str) -> None:
         assert await asyncio.wait_for(client.closed, 5) == DoqError.PROTOCOL, why
 
 
-async def test_other_streams(server: Running) -> None:
-    """A unidirectional stream is a protocol error."""
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_other_streams(server: Running, given_up: bool) -> None:
+    """A unidirectional stream is a protocol error, even one that is reset at once: no fault of ours."""
     async with asking(server.port) as client:
-        client.tell(frame(question()), stream=client._quic.get_next_available_stream_id(is_unidirectional=True))
+        stream = client._quic.get_next_available_stream_id(is_unidirectional=True)
+        if given_up:
+            client._quic.send_stream_data(stream, b"")
+            client._quic.reset_stream(stream, DoqError.CANCELLED)
+            client.transmit()
+        else:
+            client.tell(frame(question()), stream=stream)
         assert await asyncio.wait_for(client.closed, 5) == DoqError.PROTOCOL
+    assert "quic_failed" not in server.counters()["transport"]
 
 
 async def test_no_answer(server: Running) -> None:
