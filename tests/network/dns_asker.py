@@ -5,7 +5,8 @@
 `version` in zone NAME has a TXT record with the number of the zone's version, `often` an address per client. Zone
 SIGNED is signed and has `version` too; `v2` is there from version 2 on, and so on; `www` has an address per client that
 stays until something changes. Every signature is validated by the zone's own keys. Prints one line of JSON: questions,
-lost (no answer in WAIT seconds), wrong (with examples), the last version seen, and the addresses that `www` has had.
+lost (no answer in WAIT seconds) and in which seconds, wrong (with examples), the last version seen, and the addresses
+that `www` has had.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from types import FrameType
 
 import dns.dnssec
@@ -27,6 +29,8 @@ import dns.rdatatype
 import dns.rrset
 
 WAIT = 3.0
+PAUSE = 0.01
+"""Seconds after a question that is lost, as where nobody listens all are, at once."""
 NEWEST = 5
 """The last version that `v...` is asked for."""
 
@@ -38,6 +42,7 @@ class Asker:
         self.zone, self.signed = zone, signed
         self.sockets = [_connected(server) for server in servers]
         self.asked = self.lost = self.version = 0
+        self.lost_at: set[int] = set()
         self.wrong: list[str] = []
         self.addresses: list[str] = []
         self.keys: dict[int, dns.rrset.RRset] = {}
@@ -66,6 +71,8 @@ class Asker:
                 data = sock.recv(4096)
         except (TimeoutError, ConnectionRefusedError):
             self.lost += 1
+            self.lost_at.add(int(time.time()))
+            time.sleep(PAUSE)
             return None
         return dns.message.from_wire(data)
 
@@ -171,7 +178,8 @@ def main(servers: str, zone: str, signed: str = "") -> None:
     while asker.going:
         asker.ask()
     numbers = {"asked": asker.asked, "lost": asker.lost, "wrong": asker.wrong[:5], "version": asker.version}
-    sys.stdout.write(f"{json.dumps(numbers | {'addresses': asker.addresses})}\n")
+    more = {"addresses": asker.addresses, "lost_at": sorted(asker.lost_at)}
+    sys.stdout.write(f"{json.dumps(numbers | more)}\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from dnsvip.demo.kernel import face, mount_pins
 from dnsvip.demo.netns import World
 from dnsvip.site import ClientState
 from dnsvip.store import Store
+from tests.long import long_or
 from tests.network.dispatching import DNSVIP, apply, clusters, wait_until, with_store
+from tests.network.dns_asker import WAIT
 from tests.network.field import kernel_world
 from tests.store.changes import put
 
@@ -156,6 +159,11 @@ class Pair:
     def dig(self, *words: str, server: str = FOUR, program: str = "dig") -> str:
         retry = "+tries=1" if program == "dig" else "+retry=0"
         return self.client.run(program, f"@{server}", retry, "+time=5", *words).stdout
+
+    def link(self) -> int:
+        """The pin of the link, which stays while programs replace each other."""
+        [pin] = self.pins.rglob("link")
+        return pin.stat().st_ino
 
     def metrics(self) -> dict[str, int]:
         """The sums of the DNS server's families, and the packets by what became of them."""
@@ -400,6 +408,38 @@ def test_changes_under_load(pair: Pair) -> None:
     assert result["asked"] > 2000
     assert (result["lost"], result["wrong"], result["version"]) == (0, [], 5)
     assert len(result["addresses"]) == 4, result
+
+
+def test_killed_amid_a_change_and_amid_the_start(pair: Pair) -> None:
+    """Killed about when it takes a change, and again while it starts, the server is back by starting it, which takes
+    over the pins; no answer is wrong, and none is lost but between a kill and the next start."""
+    said, pick, links = pair.folder / "asked-killed", random.Random(16), set[int]()
+    asker = pair.client.start(*DNSVIP[:1], "-m", "tests.network.dns_asker", f"{FOUR},{SIX}", "example.test", log=said)
+    wait_until(lambda: said.exists() and "asking" in said.read_text(), 30)
+    away: list[tuple[float, float]] = []
+    version = 5
+    for version in range(6, 6 + long_or(1, long=30)):
+        pair.until_all_known(200)
+        pair.change(version)
+        time.sleep(pick.random() * 0.5)
+        begin = time.time()
+        pair.stop(signal.SIGKILL)
+        starting = pair.server.start(*DNSVIP, "serve", pair.node, log=pair.folder / "serve.log")
+        time.sleep(pick.random() * 3)
+        starting.send_signal(signal.SIGKILL)
+        starting.wait(30)
+        links.add(pair.link())
+        pair.serve()
+        away.append((begin, time.time()))
+        links.add(pair.link())
+        wait_until(lambda: pair.dig("version.example.test", "TXT", "+short") == f'"{version}"\n')  # noqa: B023
+    asker.send_signal(signal.SIGTERM)
+    asker.wait(20)
+    result = json.loads(said.read_text().splitlines()[-1])
+    assert (result["wrong"], result["version"]) == ([], version)
+    outside = [at for at in result["lost_at"] if not any(begin - 1 <= at <= end + WAIT for begin, end in away)]
+    assert outside == [], away
+    assert len(links) == 1
 
 
 def test_removed_at_the_end(pair: Pair) -> None:
