@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.flows.flow import Flows, Segment
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.owner import CLIENT_ENDED, ENDED, TIER_ENDED
+from dnsvip.dispatcher.flows.segment import Segment
 from dnsvip.site import Site, Snapshot
 from dnsvip.site.cow_map import difference
 

@@ -17,8 +17,9 @@ from dnsvip.dispatcher.dispatch_tables import (
 )
 from dnsvip.dispatcher.egress.icmp import ANSWERS, may_answer
 from dnsvip.dispatcher.egress.reset import is_answered_expired
-from dnsvip.dispatcher.flows.flow import FlowRef, Flows, is_answered, is_resumed, opens, opens_again
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.owner import CLIENT_ENDED, ENDED, dscp_of, owner_of, tier_of
+from dnsvip.dispatcher.flows.segment import FlowRef, is_answered, is_resumed, opens, opens_again
 from dnsvip.dispatcher.packet import (
     RST,
     SYN,

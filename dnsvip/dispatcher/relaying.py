@@ -5,8 +5,9 @@ from __future__ import annotations
 from dnsvip.address.proof import Bind
 from dnsvip.dispatcher.admission import REFUSED, admit
 from dnsvip.dispatcher.dispatch_tables import DispatchTables, forward_to, session_seconds
-from dnsvip.dispatcher.flows.flow import NEW_SECONDS, STAYS_NEW, FlowRef, Flows
+from dnsvip.dispatcher.flows.flow import NEW_SECONDS, STAYS_NEW, Flows
 from dnsvip.dispatcher.flows.owner import owner_of
+from dnsvip.dispatcher.flows.segment import FlowRef
 from dnsvip.dispatcher.packet import FlowKey, Packet
 from dnsvip.dispatcher.peers import DIRECT_STEP, mark, widened
 from dnsvip.dispatcher.reason import Action, PacketReason

@@ -6,9 +6,9 @@ Pure: reads the tables and the flow that is known already.
 from __future__ import annotations
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.flows.flow import FlowRef
 from dnsvip.dispatcher.flows.maglev import flow_hash
 from dnsvip.dispatcher.flows.owner import ENDED
+from dnsvip.dispatcher.flows.segment import FlowRef
 from dnsvip.dispatcher.packet import FlowKey, Packet
 from dnsvip.dispatcher.routes import Route
 from dnsvip.dispatcher.verdict import AddressVerdict, Target, Verdict

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
-from dnsvip.dispatcher.flows.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, FlowRef, Flows
+from dnsvip.dispatcher.flows.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, Flows
 from dnsvip.dispatcher.flows.nat import Translations
 from dnsvip.dispatcher.flows.ranks import lowest_of, rank_of
+from dnsvip.dispatcher.flows.segment import FlowRef
 from dnsvip.site import SelectRule
 from tests.dispatcher.build import SITE, TIERS
 

@@ -6,13 +6,12 @@ second packet (TCP: the first without SYN) a flow is answered and moves to the e
 to an address that anybody can make up, moves with its first such packet in a later second than its opening, as long as
 anonymous flows are at most half of that segment; and while it is young its life is short. A packet costs one or two
 dictionary look-ups. A flow that has been idle for longer than its lifetime is unknown (now > seen + life; all times
-here are whole unix seconds); an incremental sweep frees its memory. Flows are held in arrays, about 250 bytes each,
-which the garbage collector never traverses. The table knows addresses only as keys and servers only as numbers.
+here are whole unix seconds); an incremental sweep frees its memory. The table knows addresses only as keys and servers
+only as numbers.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from typing import Any, TypeAlias
 
@@ -21,11 +20,12 @@ from dnsvip.dispatcher.flows.guesses import Guesses
 from dnsvip.dispatcher.flows.nat import Translations
 from dnsvip.dispatcher.flows.owner import server_of
 from dnsvip.dispatcher.flows.ranks import next_place, rank_of
+from dnsvip.dispatcher.flows.segment import FlowRef, Segment
 from dnsvip.dispatcher.flows.slot_counts import SlotCounts
 from dnsvip.dispatcher.flows.usage import Usage
 from dnsvip.dispatcher.flows.uses import Uses
 from dnsvip.dispatcher.holding import HoldQueue
-from dnsvip.dispatcher.packet import ACK, FIN, RST, SYN, TCP
+from dnsvip.dispatcher.packet import FIN, RST, SYN, TCP
 from dnsvip.dispatcher.token_bucket import Buckets
 
 NEW_SECONDS = 30
@@ -35,9 +35,6 @@ DATAGRAM_SECONDS = 180
 
 Other TCP flows live for their cluster's `session_lifetime`.
 """
-
-RETRY_SECONDS = 60
-"""For so long a SYN may be a retransmission of the first one: Linux sends it again 1, 3, 7, 15 and 31 s later."""
 
 YOUNG_SECONDS = 120
 """For so long an anonymous flow is young, and its idle lifetime no longer than that."""
@@ -68,136 +65,10 @@ def most_uses(bound: int) -> int:
     return max(bound // 4, 1)
 
 
-class Segment:
-    """Flows as a structure of arrays with an index by key. It grows on demand, up to `bound`."""
-
-    __slots__ = (
-        "anonymous",
-        "answered",
-        "bound",
-        "clients",
-        "closing",
-        "cursor",
-        "free",
-        "hand",
-        "hashes",
-        "keys",
-        "life",
-        "opened",
-        "owner",
-        "priorities",
-        "resumed",
-        "seen",
-        "slots",
-        "tiers",
-    )
-
-    def __init__(self, bound: int) -> None:
-        self.bound = bound
-        self.slots: dict[bytes, int] = {}
-        self.keys: list[bytes | None] = []
-        self.opened = array("I")
-        self.seen = array("I")
-        self.life = array("I")
-        self.owner = array("Q")
-        self.hashes = array("Q")
-        self.clients = array("Q")
-        self.tiers = array("H")
-        self.closing = bytearray()
-        self.answered = bytearray()
-        self.anonymous = bytearray()
-        self.resumed = bytearray()
-        self.priorities = bytearray()
-        self.free: list[int] = []
-        self.cursor = 0
-        self.hand = 0
-
-    def __len__(self) -> int:
-        return len(self.slots)
-
-    def put(
-        self,
-        slot: int,
-        key: bytes,
-        owner: int,
-        life: int,
-        flow_hash: int,
-        now: int,
-        anonymous: int,
-        holder: tuple[int, int, int],
-    ) -> None:
-        """Write a flow into a free slot, or append one; `holder`: the numbers of its client and tier, its priority."""
-        client, tier, priority = holder
-        if slot == len(self.keys):
-            self.keys.append(key)
-            self.opened.append(now)
-            self.seen.append(now)
-            self.life.append(life)
-            self.owner.append(owner)
-            self.hashes.append(flow_hash)
-            self.closing.append(0)
-            self.answered.append(0)
-            self.anonymous.append(anonymous)
-            self.resumed.append(0)
-            self.clients.append(client)
-            self.tiers.append(tier)
-            self.priorities.append(priority)
-        else:
-            self.keys[slot], self.opened[slot], self.seen[slot], self.life[slot] = key, now, now, life
-            self.owner[slot], self.hashes[slot] = owner, flow_hash
-            self.closing[slot], self.answered[slot], self.anonymous[slot] = 0, 0, anonymous
-            self.resumed[slot] = 0
-            self.clients[slot], self.tiers[slot], self.priorities[slot] = client, tier, priority
-        self.slots[key] = slot
-
-    def next_slot(self) -> int:
-        """The slot at the cursor, which moves on."""
-        slot = self.cursor
-        self.cursor = slot + 1 if slot + 1 < self.bound else 0
-        return slot
-
-    def clear(self, slot: int) -> bytes:
-        """Empty a slot; returns its key."""
-        key = self.keys[slot]
-        assert key is not None  # noqa: S101 - only slots in `slots` are cleared
-        self.keys[slot] = None
-        del self.slots[key]
-        return key
-
-
 Holder: TypeAlias = tuple[int, str, int]
 """Whose a flow is: the id of its client (0: anonymous), the tier that it was opened in, and its priority."""
 
 ANYBODY: Holder = (0, "", 0)
-
-FlowRef: TypeAlias = tuple[Segment, int]
-"""A flow by its segment and slot: what one look-up finds. Valid until the table changes, so within one packet."""
-
-
-def is_answered(flow: FlowRef) -> bool:
-    """Whether the client has gone on after its first packet (TCP: with a segment other than SYN)."""
-    segment, slot = flow
-    return segment.answered[slot] == 1
-
-
-def is_resumed(flow: FlowRef) -> bool:
-    """Whether a flow was taken over from another dispatcher, and has not been judged as a new one since."""
-    segment, slot = flow
-    return segment.resumed[slot] == 1
-
-
-def opens(flags: int) -> bool:
-    """Whether a segment with these flags asks for a connection (RFC 9293 section 3.5): a SYN without ACK."""
-    return flags & (SYN | ACK) == SYN
-
-
-def opens_again(flow: FlowRef, flags: int, now: int) -> bool:
-    """Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that
-    opened the flow, sent again (RFC 9293 section 3.8.1): the flow is not answered, and RETRY_SECONDS old at most."""
-    segment, slot = flow
-    if not opens(flags):
-        return False
-    return is_answered(flow) or now - segment.opened[slot] > RETRY_SECONDS
 
 
 def place_of(client: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dnsvip.site import Site
 
 if TYPE_CHECKING:
-    from dnsvip.dispatcher.flows.flow import Segment
+    from dnsvip.dispatcher.flows.segment import Segment
 
 LOOKS = 8
 """So many of the oldest new flows are looked at for one that gives way."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.flows.flow import Flows, Segment
+from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.owner import dscp_of, server_of
+from dnsvip.dispatcher.flows.segment import Segment
 from dnsvip.dispatcher.observe.plane import Event, Filter, Flow, FlowState
 from dnsvip.dispatcher.reason import PacketReason
 from dnsvip.dispatcher.token_bucket import SECOND, Buckets, Limit
