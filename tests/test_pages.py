@@ -10,9 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(
-    page for page in ROOT.rglob("*.md") if not {".venv", "node_modules"} & {*page.parts} and ".pytest" not in str(page)
-)
+PAGES = sorted(page for folder in ("", "[!.]*/**/", ".github/**/") for page in ROOT.glob(f"{folder}*.md"))
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 QUOTED = re.compile(r"`([\w.*/-]+)`")

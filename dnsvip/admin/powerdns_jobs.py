@@ -14,7 +14,7 @@ import dns.rdatatype
 
 from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin import powerdns_zone_forms as zone_forms
-from dnsvip.admin.http.bodies import parse_object
+from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.recent_sets import keep, sets_of

@@ -8,6 +8,7 @@ It gives way to everything else on the machine, and its address space is bounded
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import pickle
@@ -24,12 +25,17 @@ from dnsvip.errors import DnsvipError
 from dnsvip.jobs.channel import Job, Kind, receive_job, send_frame
 from dnsvip.jobs.parent import die_with_parent
 
+COLLECT = 200_000
+"""New objects before the garbage collector looks at them. A job's modules and its result are no garbage, and in the end
+the process goes."""
+
 NICE = 10
 """Of the CPU it gets a ninth where the node itself wants it."""
 
 
 def main(parent: int, bytes_: int) -> None:
     """Work until the process PARENT closes the socket on standard input, or ends."""
+    gc.set_threshold(COLLECT)
     die_with_parent()
     if os.getppid() != parent:  # it has ended already
         return

@@ -8,15 +8,19 @@ from collections.abc import Iterator
 import pytest
 
 from dnsvip.dispatcher import dispatch_tables
+from dnsvip.dispatcher.flows import maglev
 
-RINGS = functools.lru_cache(256)(dispatch_tables.build_ring)
+RINGS = functools.lru_cache(256)(maglev.build_ring)
+
+# The ring of the same servers and weights is made once: it takes a tenth of a second, and most tests begin with one,
+# some modules with several while they are collected.
+dispatch_tables.build_ring = RINGS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _rings(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make the ring of the same servers and weights once: it takes a tenth of a second, and most tests begin with one.
-    Not where the functions that make it are to fail."""
+    """Make it each time where the functions that make it are to fail."""
     with pytest.MonkeyPatch.context() as patch:
-        if not request.module.__name__.endswith("test_isolation"):
-            patch.setattr(dispatch_tables, "build_ring", RINGS)
+        if request.module.__name__.endswith("test_isolation"):
+            patch.setattr(dispatch_tables, "build_ring", maglev.build_ring)
         yield

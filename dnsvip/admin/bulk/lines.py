@@ -15,7 +15,7 @@ from itertools import islice
 from operator import getitem
 from typing import IO, Any, TypeAlias
 
-from dnsvip.admin.http import bodies
+from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import Step
@@ -52,7 +52,7 @@ def ndjson(file: IO[bytes]) -> Iterator[tuple[int, JsonObject | Problem]]:
             yield number, Problem("line", f"is longer than {LONGEST} bytes")
         elif raw.strip():
             try:
-                yield number, bodies.parse_object(raw)
+                yield number, parse_object(raw)
             except Refusal as refusal:
                 yield number, Problem("line", str(refusal).replace("The body", "it"))
 
@@ -186,7 +186,7 @@ def _value(cell: str) -> int | str:
 
 def _object(cell: str) -> Any:
     try:
-        return bodies.parse_object(cell.encode())
+        return parse_object(cell.encode())
     except Refusal:
         return cell
 

@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR
 from dnsvip.admin.http.collection import GENERATION, TRIES
+from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
@@ -102,7 +103,7 @@ async def applied_apart(access: StoreAccess, actor: str, dry_run: bool, file: IO
 
 async def applied(store: Store, actor: str, dry_run: bool, file: IO[bytes]) -> Applied:
     """Read the site in a file, and make the stored site match it. Raises Refusal and InvalidSite."""
-    wanted = await asyncio.to_thread(lambda: _checked(bodies.parse_object(file.read())))
+    wanted = await asyncio.to_thread(lambda: _checked(parse_object(file.read())))
     for attempt in range(TRIES):
         stored = await store.objects.stored()
         changes = await asyncio.to_thread(plan, stored.site, wanted, stored.origins, stored.unreadable)

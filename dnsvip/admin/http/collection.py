@@ -19,6 +19,7 @@ from aiohttp import web
 
 from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
+from dnsvip.admin.http.json_objects import values
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Listed, Operation, Patch, query_of
 from dnsvip.admin.http.problems import WARNINGS, Refusal
@@ -300,7 +301,7 @@ async def _making(
     def here(before: SiteObject | None) -> SiteObject:
         return parse(resource.name, name, counted(before), counted=True)
 
-    if await aside(request, bodies.values, body, large=is_large(body)) <= MANY:
+    if await aside(request, values, body, large=is_large(body)) <= MANY:
         return here
     stored = await request.app[NODE].store().objects.find(resource.name, name)
     known = await aside(request, counted, stored.stand_in if isinstance(stored, Unreadable) else stored, large=True)
