@@ -33,9 +33,7 @@ TO = Transfer(tsig="transfer-key", tls=True, certificates=(SECONDARY,))
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority(tmp_path_factory.mktemp("tls"))
-    authority.server()
+def authority(authority: Authority) -> Authority:
     authority.issue(SECONDARY)
     authority.issue("stranger.example.net")
     return authority

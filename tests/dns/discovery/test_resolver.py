@@ -17,13 +17,6 @@ ASKED = "_dns.resolver.arpa"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority(tmp_path_factory.mktemp("ca"))
-    authority.server()
-    return authority
-
-
-@pytest.fixture(scope="module")
 def server(authority: Authority) -> Iterator[Running]:
     tls = authority.files(names=(NAME,))
     listen = (

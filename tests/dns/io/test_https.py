@@ -47,9 +47,7 @@ TYPE = "application/dns-message"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority(tmp_path_factory.mktemp("https"))
-    authority.server()
+def authority(authority: Authority) -> Authority:
     authority.issue("laptop.example.test", x509.RFC822Name("ann@example.test"))
     return authority
 

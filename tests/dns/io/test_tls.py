@@ -44,13 +44,6 @@ TOKEN = "dv" + "a2" * 13
 LAPTOP, PHONE, PRINTER, TOKENED = 2001, 2002, 2003, 2004
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority(tmp_path_factory.mktemp("tls"))
-    authority.server()
-    return authority
-
-
 def tables(authority: Authority) -> dict[str, Any]:
     """A site whose clients are known by names in certificates, by a fingerprint, and by a token."""
     printer = authority.issue("printer.example.test")

@@ -27,13 +27,6 @@ LIMITS = StreamLimits(connections=12, per_source=10, idle=0.6, write=0.4, handsh
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority(tmp_path_factory.mktemp("tls"))
-    authority.server()
-    return authority
-
-
-@pytest.fixture(scope="module")
 def tight(authority: Authority) -> Iterator[Running]:
     """A server with little time."""
     with Running(world_snapshot(), (listener(authority.files()),), LIMITS) as running:
