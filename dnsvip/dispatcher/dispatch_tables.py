@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TypeAlias
 
@@ -54,18 +54,23 @@ class Ring:
 
     targets: tuple[Target, ...]
     places: array[int]
-    _shares: list[float] = field(default_factory=list, repr=False, compare=False)
 
     def pick(self, flow_hash: int) -> Target | None:
         """The server for a hash."""
         return self.targets[self.places[flow_hash % len(self.places)]] if self.places else None
 
     def shares(self) -> Sequence[float]:
-        """The share of new flows of each target, 0 to 1. It is counted once, as that takes milliseconds."""
-        if not self._shares:
-            count = Counter(self.places)
-            self._shares.extend(count[number] / len(self.places) for number in range(len(self.targets)))
-        return self._shares
+        """The share of new flows of each target, 0 to 1; counting takes milliseconds."""
+        count = Counter(self.places)
+        return [count[number] / len(self.places) for number in range(len(self.targets))]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A server of the pool and the share of new flows that its place in the ring gives it, 0 to 1."""
+
+    server: Server
+    share: float
 
 
 _KEYLESS = Problem(
@@ -158,6 +163,7 @@ class DispatchTables:
         self._identities: list[_Identity] = list(previous._identities) if previous else []
         self._numbers = {identity: number for number, identity in enumerate(self._identities)}
         self._known: dict[int, Verdict] = {}
+        self._candidates: dict[tuple[str, int], tuple[Candidate, ...]] = {}
         targets = {key: list(self._targets(key, members)) for key, members in self.rosters().items()}
         self.targets = {target.number: target for pool in targets.values() for _, target, _ in pool}
         self.peer_targets = {address: self._peer(address) for address in self.peers.live}
@@ -230,6 +236,19 @@ class DispatchTables:
     def ring(self, pool: str | None, version: int) -> Ring:
         """The ring for new flows of a pool and IP version: its own, or the first non-empty one of its fallbacks."""
         return self._rings.get((pool or "", version), _EMPTY_RING)
+
+    def candidates(self, pool: str | None, version: int) -> tuple[Candidate, ...]:
+        """The servers of a pool or set, with their shares of its new flows. They are looked up once: there may be
+        thousands."""
+        key = pool or "", version
+        if key not in self._candidates:
+            ring = self.ring(pool, version)
+            shares = {(one.pool, one.name): part for one, part in zip(ring.targets, ring.shares(), strict=True)}
+            members = self.rosters().get(pool or "", ())
+            self._candidates[key] = tuple(
+                Candidate(server, shares.get((of.name, server.name), 0.0)) for of, server in members
+            )
+        return self._candidates[key]
 
     def known(self, owner: int) -> Verdict | None:
         """The verdict on a packet of a known flow; None if its server no longer keeps flows."""

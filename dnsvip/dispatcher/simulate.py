@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.dispatch_tables import Candidate, DispatchTables
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.packet import SYN, TCP
@@ -19,17 +19,9 @@ from dnsvip.dispatcher.selection import route_of
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
 from dnsvip.dispatcher.verify.explain import DecodingStep
-from dnsvip.site import Address, Server
+from dnsvip.site import Address
 
 FLOWS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A server of the pool and the share of new flows that its place in the ring gives it, 0 to 1."""
-
-    server: Server
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,8 @@ def simulate(
     steps = tables.verifier.explain(address_verdict, int(address), now)
     tier = address_verdict.tier
     route = route_of(address_verdict, tier, tables, address.version) if tier else None
-    return SimulatedFlow(address_verdict, steps, verdict, route, _candidates(tables, route, address.version))
+    candidates = tables.candidates(route.pool if route else None, address.version)
+    return SimulatedFlow(address_verdict, steps, verdict, route, candidates)
 
 
 def syn(source: Address, port: int, address: Address, service_port: int) -> bytes:
@@ -65,11 +58,3 @@ def syn(source: Address, port: int, address: Address, service_port: int) -> byte
     else:
         head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, TCP, 0)
     return head + source.packed + address.packed + tcp
-
-
-def _candidates(tables: DispatchTables, route: Route | None, version: int) -> tuple[Candidate, ...]:
-    members = tables.rosters().get((route.pool if route else None) or "", ())
-    ring = tables.ring(route.pool if route else None, version)
-    shares = zip(ring.targets, ring.shares(), strict=True)
-    share = {(target.pool, target.name): part for target, part in shares}
-    return tuple(Candidate(server, share.get((pool.name, server.name), 0.0)) for pool, server in members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -211,3 +212,22 @@ def run(folder: Path, settings: str, *options: str) -> str:
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert "Unhandled" not in served.log
         return done.stdout
+
+
+async def test_making_it_keeps_nobody_waiting(api: Api) -> None:
+    """What anybody may ask for is made beside other work, however many ask for it first."""
+    longest = 0.0
+
+    async def others() -> None:
+        nonlocal longest
+        while True:
+            begun = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - begun)
+
+    working = asyncio.ensure_future(others())
+    paths = ["/api/v1/openapi.json", "/api/docs"] * 3
+    for answer in await asyncio.gather(*map(api.client.get, paths)):
+        assert answer.status == 200
+    working.cancel()
+    assert longest < 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -345,3 +346,18 @@ def test_simulated() -> None:
     assert own.route
     assert (by_rule.route.rule, [one.server.name for one in by_rule.candidates]) == (1, ["fr-1", "fr-2"])
     assert (own.route.rule, [(one.server.name, one.share) for one in own.candidates]) == (RULE_OWN, [("fr-2", 1.0)])
+
+
+def test_simulated_with_thousands_of_servers() -> None:
+    """Simulating costs no more where a pool is large: a client has a connection simulated for each of its addresses."""
+    first = POOLS["fast"].servers[0]
+    many = tuple(replace(first, name=f"s{n}", address=IPv6Address(0x20010DB8 << 96 | n)) for n in range(4000))
+    at = tables(replace(SITE, pools={**POOLS, "fast": replace(POOLS["fast"], servers=many)}))
+    address, source = IPv6Address(vip(at, client=1001)), IPv6Address(CLIENT)
+    found = simulate(at, source, 1, address, 80, NOW)
+    assert len(found.candidates) == 4000
+    assert sum(one.share for one in found.candidates) == pytest.approx(1)
+    begun = time.process_time()
+    for _ in range(20):
+        assert simulate(at, source, 1, address, 80, NOW).candidates == found.candidates
+    assert time.process_time() - begun < 0.1

@@ -23,7 +23,7 @@ DEEPEST = 4
 async def page(request: web.Request) -> web.Response:
     """What the API can do, as a page to browse."""
     headers = {"Content-Security-Policy": POLICY, "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff"}
-    return _rendered(request.app).answer(request, headers)
+    return (await _rendered.beside(request.app)).answer(request, headers)
 
 
 async def style(request: web.Request) -> web.Response:

@@ -215,7 +215,7 @@ def _problem() -> JsonObject:
 
 async def get(request: web.Request) -> web.Response:
     """This document: what the API can do, in the form of OpenAPI 3.1."""
-    return _written(request.app).answer(request)
+    return (await _written.beside(request.app)).answer(request)
 
 
 described = OncePerApplication(lambda app: document(operations(app)))

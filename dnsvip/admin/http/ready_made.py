@@ -1,10 +1,11 @@
 """Answers that are made once: those that anybody may ask for cost the process that answers DNS no more than sending.
 
-Making one of the API's description takes 20 ms, and compressing it 60: enough for a stranger to hold up all others.
+Making one of the API's description takes a quarter of a second: enough for a stranger to hold up all others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -47,9 +48,18 @@ class OncePerApplication(Generic[T]):
     def __init__(self, make: Callable[[web.Application], T]) -> None:
         self._make = make
         self._made: WeakKeyDictionary[web.Application, T] = WeakKeyDictionary()
+        self._turns: WeakKeyDictionary[web.Application, asyncio.Lock] = WeakKeyDictionary()
 
     def __call__(self, app: web.Application) -> T:
         """What was made of `app`."""
         if app not in self._made:
             self._made[app] = self._make(app)
+        return self._made[app]
+
+    async def beside(self, app: web.Application) -> T:
+        """The same; it is made beside other work, once however many ask for it at first."""
+        if app not in self._made:
+            async with self._turns.setdefault(app, asyncio.Lock()):
+                if app not in self._made:
+                    self._made[app] = await asyncio.to_thread(self._make, app)
         return self._made[app]
