@@ -26,7 +26,7 @@ from dnsvip.node.give_way import GiveWay
 from dnsvip.node.lifecycle import Stopping, following, run_until_one_ends
 from dnsvip.node.observed import observed_dispatch
 from dnsvip.node.reload import LiveConfig, reload_on_hangup
-from dnsvip.node.runtime_tuning import GcFreezer, shorten_gil_interval
+from dnsvip.node.runtime_tuning import WAITING, GcFreezer, shorten_gil_interval
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.node.usage_report import UsageReport
 from dnsvip.site import Address, Snapshot
@@ -148,7 +148,7 @@ async def _run(
     status: Status,
     stopping: Stopping,
 ) -> None:
-    freezer, notifier = GcFreezer(), Notifier(os.environ)
+    freezer, notifier = GcFreezer(WAITING), Notifier(os.environ)
 
     async def take(snapshot: Snapshot) -> None:
         await runner.update(health.update(snapshot))

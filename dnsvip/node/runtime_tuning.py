@@ -25,6 +25,10 @@ COLLECT = 700, 10, 10
 """Python's own: new objects before the garbage collector looks at them, and how often it looks at older ones. The
 command line has it look later while it starts."""
 
+WAITING = 10_000, 10, 10
+"""The same where thousands of short-lived objects wait in queues all the time: the collector would look at them
+again and again, for half a millisecond each time, and find nothing."""
+
 GROWTH = 1.25
 LEAST = 10_000
 """The site is frozen again when it has so many times the clients of the last time, and at least so many more."""
@@ -43,8 +47,9 @@ class GcFreezer:
     freeze follows one. Freezing after every change would leak the cycles that each change leaves behind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, collect: tuple[int, int, int] = COLLECT) -> None:
         self._clients = -LEAST
+        self._collect = collect
 
     def after(self, snapshot: Snapshot) -> None:
         """Call it when everything compiled from `snapshot` is in place."""
@@ -52,6 +57,6 @@ class GcFreezer:
         if clients >= self._clients * GROWTH and clients - self._clients >= LEAST:
             if self._clients < 0:  # nobody waits at the start
                 gc.collect()
-                gc.set_threshold(*COLLECT)
+                gc.set_threshold(*self._collect)
             self._clients = clients
             gc.freeze()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnsvip.node.runtime_tuning import COLLECT, LEAST, GcFreezer
+from dnsvip.node.runtime_tuning import COLLECT, LEAST, WAITING, GcFreezer
 from dnsvip.site import Client, Snapshot
 
 
@@ -44,3 +44,5 @@ def test_a_started_node_collects_as_python_does() -> None:
     gc.set_threshold(200_000)
     GcFreezer().after(sized(1))
     assert gc.get_threshold() == COLLECT == (700, 10, 10)
+    GcFreezer(WAITING).after(sized(1))
+    assert gc.get_threshold() == WAITING
