@@ -42,7 +42,7 @@ class Report:
             **{name: pair.ratio for name, pair in self.pairs.items()},
             "user policed": policed / plain,
             "neighbour": self.neighbours.ratio("xdp", 0),
-            "user neighbour": self.neighbours.ratio("user", 1),
+            "user neighbour": self.neighbours.ratio("user", 0),
         }
 
 
@@ -87,6 +87,7 @@ def lines(report: Report) -> Iterator[str]:
         "beside",
         "beside by alone",
         "by packets elsewhere",
+        "left out",
         "failed",
     )
     yield from table(head, [_row(report.neighbours, way) for way in WAYS])
@@ -97,7 +98,7 @@ def _row(neighbours: Neighbours, way: str) -> tuple[str, ...]:
     times = (alone.p50, beside.p50, alone.p99, elsewhere.p99, beside.p99)
     ratios = (neighbours.ratio(way, 0), neighbours.ratio(way, 1))
     shown = (*(f"{figure:.3f}" for figure in times), *(f"{ratio:.2f}" for ratio in ratios))
-    return WAYS[way], *shown, f"{beside.failed}"
+    return WAYS[way], *shown, f"{max(alone.disturbed, beside.disturbed):.0%}", f"{beside.failed}"
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ GOALS = (
     Goal("quality", "ruled", 1.3, "x", "kernel, new flow with 64 rules, by none"),
     Goal("quality", "user policed", 1.6, "x", "user space, CPU a policed packet, by one that is not"),
     Goal("quality", "neighbour", 1.2, "x", "kernel, 99th percentile of a connection beside 50,000 flows/s of another"),
-    Goal("quality", "user neighbour", 1.2, "x", "user space, the same, by that beside packets elsewhere"),
+    Goal("quality", "user neighbour", 1.2, "x", "user space, the same"),
     Goal("dispatch", "moved", 5.0, "%", "flows that move though they need not"),
 )
 

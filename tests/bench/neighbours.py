@@ -4,8 +4,9 @@ data plane with a rate per client, and through HAProxy with a stick table per cl
 Both clients have hosts of their own. The quiet one connects STEADY times a second, one connection after the other; the
 greedy one sends the first packets of GREEDY new flows a second. What forwards has a processor to itself and all else
 the other. As the greedy client shares that one, each way is also measured while the router drops its packets
-(`elsewhere`): what that costs is the harness. The three windows of a round follow each other, in another order each
-round, and a figure is the median of the rounds', so that what other work takes from a few of them does not count.
+(`elsewhere`): what that costs is the harness. Connections during which what forwards waited for its processor, which
+other work had, are left out. The three windows of a round follow each other, in another order each round, and a figure
+is the median of the rounds'.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ STICK_TABLE = f"""    stick-table type ipv6 size 100k expire 10s store conn_rate
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds to connect, of the quiet client."""
+    """Milliseconds to connect, of the quiet client; the share of connections that are left out."""
 
     p50: float
     p99: float
     failed: int
+    disturbed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,12 @@ class Neighbours:
         """The medians of the rounds, and all that failed."""
         columns = zip(*self.rounds[way], strict=True)
         return tuple(
-            Times(median(t.p50 for t in column), median(t.p99 for t in column), sum(t.failed for t in column))
+            Times(
+                median(t.p50 for t in column),
+                median(t.p99 for t in column),
+                sum(t.failed for t in column),
+                sum(t.disturbed for t in column) / len(column),
+            )
             for column in columns
         )  # type: ignore[return-value]
 
@@ -100,10 +107,10 @@ class NeighbourField(Field):
         yield lambda: rates[0]
         rates.append(json.loads(running.communicate(timeout=60)[0])["per_second"])
 
-    def steady(self, vip: str) -> Times:
-        """What the quiet client sees."""
-        said = self.traffic("pace", str(SECONDS), str(STEADY), vip)
-        return Times(said["p50"], said["p99"], said["failed"])
+    def steady(self, vip: str, pid: str) -> Times:
+        """What the quiet client sees; `pid` is that of the process that forwards, empty for none."""
+        said = self.traffic("pace", str(SECONDS), str(STEADY), vip, *pid.split())
+        return Times(said["p50"], said["p99"], said["failed"], said["disturbed"] / said["opened"])
 
 
 def measure(rounds: int, say: Callable[[str], None]) -> Neighbours:
@@ -117,6 +124,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> Neighbours:
         with haproxy(field, STICK_TABLE) as process:
             for forwarding in (*field.processes.values(), process):
                 settle(forwarding.pid, first, FIRST)
+            forwards = {"haproxy": f"{process.pid}", "user": f"{field.processes['d1'].pid}", "xdp": ""}
             vip = field.address("direct", client=1)
             here = [field.address("direct", nonce, client=2) for nonce in range(10)]
             elsewhere = [f"{ELSEWHERE}{number + 1:x}" for number in range(10)]
@@ -128,7 +136,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> Neighbours:
                     by(field, way)
                     windows = {}
                     for which in (number % 3, (number + 1) % 3, (number + 2) % 3):
-                        windows[which] = beside(field, vip, ((), elsewhere, here)[which], sent)
+                        windows[which] = beside(field, vip, forwards[way], ((), elsewhere, here)[which], sent)
                     found[way].append((windows[0], windows[1], windows[2]))
             say("packets through the user-space runner")
             by(field, "user")
@@ -139,11 +147,11 @@ def measure(rounds: int, say: Callable[[str], None]) -> Neighbours:
             return Neighbours(found, min(sent), (costs[0], costs[1]))
 
 
-def beside(field: NeighbourField, vip: str, addresses: Sequence[str], sent: list[float]) -> Times:
+def beside(field: NeighbourField, vip: str, pid: str, addresses: Sequence[str], sent: list[float]) -> Times:
     """One window, alone or while the greedy client opens flows to addresses; how many a second is added to `sent`."""
     if not addresses:
-        return field.steady(vip)
+        return field.steady(vip, pid)
     with field.opening(addresses, UNDER_WAY + SECONDS + 0.7) as rate:
-        times = field.steady(vip)
+        times = field.steady(vip, pid)
     sent.append(rate())
     return times

@@ -5,7 +5,7 @@
                                         end or on an empty line of input; on a line "more" waits until each went on
     echo FLOWS ROUNDS ADDRESS...        UDP flows, each sending its number ROUNDS times (as QUIC would, from one port)
     connect COUNT AT_ONCE ADDRESS...    connections opened, one line read, closed; prints times
-    pace SECONDS RATE ADDRESS           connections one after the other, RATE a second; prints times
+    pace SECONDS RATE ADDRESS [PID]     connections one after the other, RATE a second; prints times
                                         (SIGTERM ends it before)
     opens SECONDS RATE ADDRESS...       first packets of RATE new flows a second of this host
     fetch BYTES ADDRESS, push BYTES ADDRESS   one download or upload at full speed
@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import os
 import random
 import resource
 import signal
@@ -29,6 +30,7 @@ import struct
 import sys
 import time
 from collections import Counter
+from typing import TextIO
 
 TCP, UDP = 8000, 8001
 LINE_SECONDS = 0.25
@@ -231,29 +233,48 @@ def shares_of(times: list[float]) -> dict[str, float]:
     return {f"p{share}": times[min(int(len(times) * share / 100), last)] for share in (50, 90, 99) if times}
 
 
-def pace(seconds: float, rate: float, address: str) -> dict[str, object]:
+def pace(seconds: float, rate: float, address: str, pid: str = "") -> dict[str, object]:
     """Milliseconds to connect, of connections one after the other, so many a second: from the first segment to its
     answer as the kernel measures it, so that a client which waits for its turn on a busy machine does not count; of a
-    segment that was sent again, what the client saw."""
+    segment that was sent again, what the client saw. Those during which a process (the one that forwards) waited for a
+    processor, that something else had, are `disturbed`, and not among the times."""
     times: list[float] = []
-    failed, again, begun, over = 0, 0, time.perf_counter(), list[int]()
+    failed, again, disturbed, begun, over = 0, 0, 0, time.perf_counter(), list[int]()
     signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
-    for number in range(int(seconds * rate)):
-        time.sleep(max(begun + number / rate - time.perf_counter(), 0))
-        if over:
-            break
-        start = time.perf_counter()
-        try:
-            with socket.create_connection((address, TCP), 10) as connection:
-                took = 1e3 * (time.perf_counter() - start)
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMITTED + 4)
-                times.append(took if _word(info, RETRANSMITTED) else _word(info, RTT) / 1e3)
-                again += _word(info, RETRANSMITTED) > 0
-                connection.sendall(b"1\n")
-                failed += not connection.recv(100)
-        except OSError:
-            failed += 1
-    return {"opened": len(times), "at_once": len(times) - again, "failed": failed, **shares_of(times)}
+    with open(f"/proc/{pid}/task/{pid}/schedstat" if pid else os.devnull) as schedule:
+        for number in range(int(seconds * rate)):
+            time.sleep(max(begun + number / rate - time.perf_counter(), 0))
+            if over:
+                break
+            waited, start = _waited(schedule), time.perf_counter()
+            try:
+                with socket.create_connection((address, TCP), 10) as connection:
+                    took = 1e3 * (time.perf_counter() - start)
+                    waited = _waited(schedule) - waited
+                    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMITTED + 4)
+                    lost = _word(info, RETRANSMITTED) > 0
+                    if lost or waited < DISTURBED:
+                        times.append(took if lost else _word(info, RTT) / 1e3)
+                    else:
+                        disturbed += 1
+                    again += lost
+                    connection.sendall(b"1\n")
+                    failed += not connection.recv(100)
+            except OSError:
+                failed += 1
+    opened = len(times) + disturbed
+    return {"opened": opened, "at_once": opened - again, "failed": failed, "disturbed": disturbed, **shares_of(times)}
+
+
+DISTURBED = 0.15
+"""Milliseconds that a process waits for a processor, more than it takes an idle one to wake up."""
+
+
+def _waited(schedule: TextIO) -> float:
+    """Milliseconds that a thread has waited for a processor since it began (proc_pid_schedstat(5))."""
+    schedule.seek(0)
+    figures = schedule.read().split()
+    return int(figures[1]) / 1e6 if figures else 0.0
 
 
 RTT, RETRANSMITTED = 68, 100
@@ -373,7 +394,7 @@ def main() -> None:
     elif command == "connect":
         print(json.dumps(asyncio.run(connect(int(words[0]), int(words[1]), words[2:]))))
     elif command == "pace":
-        print(json.dumps(pace(float(words[0]), float(words[1]), words[2])))
+        print(json.dumps(pace(float(words[0]), float(words[1]), *words[2:])))
     elif command == "opens":
         print(json.dumps(opens(float(words[0]), int(words[1]), words[2:])))
     elif command == "fetch":
