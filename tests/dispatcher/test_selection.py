@@ -352,7 +352,7 @@ def test_simulated_with_thousands_of_servers() -> None:
     """Simulating costs no more where a pool is large: a client has a connection simulated for each of its addresses."""
     first = POOLS["fast"].servers[0]
     many = tuple(replace(first, name=f"s{n}", address=IPv6Address(0x20010DB8 << 96 | n)) for n in range(4000))
-    at = tables(replace(SITE, pools={**POOLS, "fast": replace(POOLS["fast"], servers=many)}))
+    at = tables(replace(site(), pools={**POOLS, "fast": replace(POOLS["fast"], servers=many)}))
     address, source = IPv6Address(vip(at, client=1001)), IPv6Address(CLIENT)
     found = simulate(at, source, 1, address, 80, NOW)
     assert len(found.candidates) == 4000
