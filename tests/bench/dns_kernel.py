@@ -1,13 +1,14 @@
 """CPU of a query answered over a veth pair: dnsvip in the kernel and on sockets, beside NSD, Knot (sockets and XDP)
-and gdnsd, from one source and from 131,072 in turn. The generator is kxdpgun, at a bounded rate. What counts is the CPU
-time of the server's processes, less what they take while nobody asks, and of the XDP program on its interface; the veth
-pair's own work is in neither.
+and gdnsd, from one source (by kxdpgun) and from 16,384 in turn (by the generator of `floods`), at a bounded rate. What
+counts is the CPU time of the server's processes, less what they take while nobody asks, and of the XDP program on its
+interface; the veth pair's own work is in neither.
 
     python -m tests.bench.dns_kernel [NAME ...]
 """
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,20 +16,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 from dnsvip.demo.host import Host, stop
 from dnsvip.xdp.objects import Program
 from tests.bench.processes import cpu_seconds
-from tests.bench.program import counting
+from tests.bench.program import LEAST, counting
+from tests.dns.hotpath.test_fastpath import question
+from tests.dns.io.xdp.kernel import packet
 from tests.network.dispatching import wait_until
 from tests.network.field import kernel_world
 from tests.network.test_dns_xdp import FOUR, NODE, Pair
 
 RATE, SECONDS, ROUNDS = 20_000, 2, 3
-SOURCES = {"one source": ("192.0.2.7", 24), "131,072 sources": ("198.18.0.0", 15)}
-QUESTIONS = {"plain": "plain.example.test A\n", "per client": "www.example.test AAAA\n"}
+SOURCES = 16_384
+QUESTIONS = {"plain": ("plain.example.test", "A"), "per client": ("www.example.test", "AAAA")}
+LEARNING = 30
+"""Turns at most until the program knows nearly all sources."""
 ZONE = """$ORIGIN example.test.
 @ 60 SOA ns h 1 1 1 1 60
 @ 60 NS ns
@@ -100,24 +107,80 @@ def in_programs(pair: Pair) -> float:
     return total
 
 
-def measure(pair: Pair, pid: int, question: str, source: tuple[str, int], idle: float) -> tuple[float, float]:
-    """Microseconds of CPU an answered query beyond the `idle` share of a processor, and how many were answered."""
+Asked: TypeAlias = Callable[[], tuple[int, int]]
+"""Asks for SECONDS at RATE; how many questions were sent and answered."""
+
+
+def one_source(pair: Pair, name: str, rtype: str) -> Asked:
+    """By kxdpgun. (Its ranges of sources give one source.)"""
     queries = pair.folder / "queries"
-    queries.write_text(question)
-    words = ["-t", str(SECONDS), "-Q", str(RATE), "-i", str(queries), "-I", "eth0", "-l", "/".join(map(str, source))]
-    for _ in range(10):
-        before, began = cpu_seconds(pid) + in_programs(pair), time.monotonic()
-        said = pair.client.run("kxdpgun", *words, FOUR, timeout=60, check=False)
-        after = cpu_seconds(pid) + in_programs(pair) - idle * (time.monotonic() - began)
-        text = said.stdout + said.stderr
-        if "busy" not in text:  # of the turn before
-            break
-        time.sleep(0.5)
-    sent = re.search(r"total queries:\s+(\d+)", text)
-    answered = re.search(r"total replies:\s+(\d+)", text)
-    if not sent or not answered or not int(answered[1]):
-        raise SystemExit(f"kxdpgun: {text}")
-    return (after - before) * 1e6 / int(answered[1]), int(answered[1]) / int(sent[1])
+    words = ["-t", str(SECONDS), "-Q", str(RATE), "-i", str(queries), "-I", "eth0", "-l", "192.0.2.7/32"]
+
+    def asked() -> tuple[int, int]:
+        queries.write_text(f"{name} {rtype}\n")
+        for _ in range(10):
+            said = pair.client.run("kxdpgun", *words, FOUR, timeout=60, check=False)
+            text = said.stdout + said.stderr
+            if "busy" not in text:  # of the turn before
+                break
+            time.sleep(0.5)
+        sent = re.search(r"total queries:\s+(\d+)", text)
+        answered = re.search(r"total replies:\s+(\d+)", text)
+        if not sent or not answered or not int(answered[1]):
+            raise SystemExit(f"kxdpgun: {text}")
+        return int(sent[1]), int(answered[1])
+
+    return asked
+
+
+def many_sources(pair: Pair, name: str, rtype: str) -> Asked:
+    """By frames of their own, of which nobody reads the answers."""
+    macs = bytes.fromhex((_mac(pair.server) + _mac(pair.client)).replace(":", ""))
+    wire = question(name, {"A": 1, "AAAA": 28}[rtype])
+    sources = (str(ip_address("198.18.0.0") + n) for n in range(SOURCES))
+    frames = (macs + b"\x08\0" + packet(source, FOUR, wire) for source in sources)
+    file = pair.folder / f"{name}.heads"
+    file.write_bytes(b"".join(frame.ljust(LEAST, b"\0") for frame in frames))
+    words = ("--send", str(file), "--rate", str(RATE), "--seconds", str(SECONDS), "--interface", "eth0")
+
+    def received() -> int:
+        return int(pair.client.run("cat", "/sys/class/net/eth0/statistics/rx_packets").stdout)
+
+    def asked() -> tuple[int, int]:
+        before = received()
+        said = pair.client.run(sys.executable, "-m", "tests.bench.floods", *words, timeout=60).stdout
+        time.sleep(0.2)
+        sent = json.loads(said.splitlines()[-1])["per_second"] * SECONDS
+        return round(sent), received() - before
+
+    return asked
+
+
+def measure(pair: Pair, pid: int, asked: Asked, idle: float) -> tuple[float, float]:
+    """Microseconds of CPU an answered query beyond the `idle` share of a processor, and how many were answered."""
+    before, began = cpu_seconds(pid) + in_programs(pair), time.monotonic()
+    sent, answered = asked()
+    after = cpu_seconds(pid) + in_programs(pair) - idle * (time.monotonic() - began)
+    return (after - before) * 1e6 / max(answered, 1), answered / sent
+
+
+def learn(pair: Pair, asked: Asked) -> None:
+    """Ask until the program knows nearly all of it."""
+    for _ in range(LEARNING):
+        before = pair.metrics()
+        asked()
+        after = pair.metrics()
+        missed = sum(after[why] - before[why] for why in ("unknown-name", "unknown-requester"))
+        if missed * 1000 < after["answered"] - before["answered"]:
+            return
+
+
+def idles(pid: int) -> Iterator[float]:
+    """The shares of a processor that it takes while nobody asks, in turn: some go on starting for a while."""
+    for _ in range(4):
+        before = cpu_seconds(pid)
+        time.sleep(2)
+        yield (cpu_seconds(pid) - before) / 2
 
 
 @contextmanager
@@ -174,24 +237,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, kernel_world() as world, counting():
         pair = Pair(world, Path(folder))
         subprocess.run(["ip", "-n", pair.client.namespace, "link", "set", "dev", "eth0", "xdp", "off"], check=True)
+        for host in (pair.client, pair.server):  # else a veth takes no frames of the generator without a program there
+            host.run("ethtool", "-K", "eth0", "gro", "on")
         pair.server.ip("route", "add", "198.18.0.0/15", "via", "192.0.2.7")
         pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
         for name, subject in subjects(pair).items():
             if sys.argv[1:] and name not in sys.argv[1:]:
                 continue
             with subject() as pid:  # type: ignore[attr-defined]
-                time.sleep(1)
-                before = cpu_seconds(pid)
-                time.sleep(3)
-                idle = (cpu_seconds(pid) - before) / 3
+                idle = min(idles(pid))
                 sys.stdout.write(f"{name:16} idle {idle:.2%} of a processor\n")
-                for asked, question in QUESTIONS.items():
-                    for who, source in SOURCES.items():
-                        for _ in range(2 if name == "dnsvip, xdp" else 0):
-                            measure(pair, pid, question, source, idle)  # it learns what is missing twice
-                        turns = [measure(pair, pid, question, source, idle) for _ in range(ROUNDS)]
+                for kind, words in QUESTIONS.items():
+                    for who, asking in {"one source": one_source, "16,384 sources": many_sources}.items():
+                        asked = asking(pair, *words)
+                        if name == "dnsvip, xdp":
+                            learn(pair, asked)
+                        turns = [measure(pair, pid, asked, idle) for _ in range(ROUNDS)]
                         cost, share = (median(values) for values in zip(*turns, strict=True))
-                        sys.stdout.write(f"{name:16} {asked:11} {who:16} {cost:7.2f} us  {share:6.1%}\n")
+                        sys.stdout.write(f"{name:16} {kind:11} {who:16} {cost:7.2f} us  {share:6.1%}\n")
                         sys.stdout.flush()
 
 

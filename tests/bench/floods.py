@@ -160,10 +160,12 @@ def main() -> None:
     parser.add_argument("--addresses", type=int, default=ADDRESSES, help="of the flood of many (%(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of a window (%(default)s)")
     parser.add_argument("--send", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--interface", default="d1", help=argparse.SUPPRESS)
     parser.add_argument("--vary", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.send:
-        print(json.dumps({"per_second": send(given.send, given.vary, given.rate, given.seconds)}))
+        rate = send(given.send, given.vary, given.rate, given.seconds, given.interface)
+        print(json.dumps({"per_second": rate}))
         return
     found = measure(given.rounds, given.rate, given.addresses, given.seconds)
     for line in table(("flood", "packets/s", "connections in time, percent"), rows(found)):

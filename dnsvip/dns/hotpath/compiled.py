@@ -63,6 +63,9 @@ class Templates:
         )
         self.loaded: dict[bytes, Template] = kept.loaded if kept else {}
         self._loaded_below: dict[_Below, Template] = kept._loaded_below if kept else {}
+        zones = engine.zones.by_apex.values()
+        self.signs: bool = kept.signs if kept else any(zone is not None and zone.is_signed for zone in zones)
+        """Whether DO makes a difference to any name."""
         if kept is None:
             try:
                 self._load()

@@ -252,7 +252,7 @@ class FastPath:
     @property
     def signs(self) -> bool:
         """Whether DO makes a difference to any name."""
-        return any(zone is not None and zone.is_signed for zone in self.engine.zones.by_apex.values())
+        return self._templates.signs
 
     def same_names(self, other: FastPath) -> bool:
         """Whether both have the same templates."""
