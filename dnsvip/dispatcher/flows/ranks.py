@@ -2,7 +2,7 @@
 by age.
 
 A flow of the site's lowest priority, or a lower one of an earlier site, has rank 0. Where all have the same priority
-the oldest new flow is evicted. The kernel program has the same rule (take_place in flow.h).
+the oldest new flow is evicted. The kernel program has the same rule (take_ranked_place in flow.h).
 """
 
 from __future__ import annotations

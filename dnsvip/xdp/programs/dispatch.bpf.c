@@ -7,6 +7,7 @@
 #include "ending.h"
 #include "cipher.h"
 #include "established.h"
+#include "opening.h"
 
 /* Returns a server's answer under nat to its client; 1 where the packet is one. It prolongs the flow and never ends it
  * (dispatcher/engine.py). */
@@ -400,6 +401,7 @@ int dispatch(struct xdp_md *ctx)
 	struct site *site = current_site();
 	struct config *c = settings();
 	struct work *w = work();
+	__u32 flags;
 	int fault;
 
 	if (!site || !c || !w)
@@ -416,7 +418,9 @@ int dispatch(struct xdp_md *ctx)
 	if (w->shares)
 		unwrap(ctx);
 	if (!c->sample && !c->watched) {
-		fault = follow_established(ctx, w, site, c);
+		fault = LEFT;
+		if (straight_head(ctx, &flags) && !(flags & (FIN | RST)))
+			fault = flags & SYN ? follow_opening(ctx, w, site, c, flags) : follow_established(ctx, w, site, c);
 		if (fault >= 0)
 			return fault;
 	}

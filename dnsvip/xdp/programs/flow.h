@@ -24,23 +24,29 @@ static __always_inline __u64 finished(__u64 h, __u64 last)
 	return h ^ h >> 33;
 }
 
-/* The 64-bit hash of a flow's key: of its bytes as in packet.py, 37 for IPv6 and 13 for IPv4. */
-static __noinline __u64 key_hash(const struct flow_key *k)
+/* `key_hash` of IPv6. */
+static __always_inline __u64 key_hash6(const struct flow_key *k)
 {
 	__u64 ports = k->source_port | (__u64)k->destination_port << 16;
-	__u64 h = 0;
+	__u64 h = with_word(0, k->protocol | k->source[0] << 8);
 
-	if (k->version == 4) {
-		__u64 source = k->source[1] >> 32, destination = k->destination[1] >> 32;
-
-		h = with_word(h, k->protocol | source << 8 | destination << 40);
-		return finished(h, destination >> 24 | ports << 8 | 13ULL << 56);
-	}
-	h = with_word(h, k->protocol | k->source[0] << 8);
 	h = with_word(h, k->source[0] >> 56 | k->source[1] << 8);
 	h = with_word(h, k->source[1] >> 56 | k->destination[0] << 8);
 	h = with_word(h, k->destination[0] >> 56 | k->destination[1] << 8);
 	return finished(h, k->destination[1] >> 56 | ports << 8 | 37ULL << 56);
+}
+
+/* The 64-bit hash of a flow's key: of its bytes as in packet.py, 37 for IPv6 and 13 for IPv4. */
+static __noinline __u64 key_hash(const struct flow_key *k)
+{
+
+	__u64 ports = k->source_port | (__u64)k->destination_port << 16;
+	__u64 source = k->source[1] >> 32, destination = k->destination[1] >> 32;
+
+	if (k->version == 6)
+		return key_hash6(k);
+	return finished(with_word(0, k->protocol | source << 8 | destination << 40),
+			destination >> 24 | ports << 8 | 13ULL << 56);
 }
 
 static __always_inline int is_anonymous(const struct flow *flow)
@@ -218,7 +224,7 @@ static __always_inline __u32 rank_of(const struct site *site, __u32 priority)
 /* The sequence number of a new flow of a priority: the next one whose place is free, or has a flow of a lower rank or of the
  * lowest; the last one that is looked at also from one of the same rank. Flows that stay get the number instead, as if
  * they were new. 0 where none gives way. (Global, so that the kernel verifies it by itself, once.) */
-__noinline __u64 take_place(__u32 priority, __u32 now)
+__noinline __u64 take_ranked_place(__u32 priority, __u32 now)
 {
 	struct site *site = current_site();
 	struct lanes *l = lanes_now();
@@ -229,8 +235,6 @@ __noinline __u64 take_place(__u32 priority, __u32 now)
 
 	if (!site || !l)
 		return 0;
-	if (!site->ranked)
-		return __sync_fetch_and_add(&l->cursor, 1);
 	rank = rank_of(site, priority);
 	for (left = LOOKS; left > 0; left--) {
 		number = __sync_fetch_and_add(&l->cursor, 1);
@@ -246,6 +250,12 @@ __noinline __u64 take_place(__u32 priority, __u32 now)
 		flow->word = word;
 	}
 	return 0;
+}
+
+/* As `take_ranked_place`, also where all flows have the same rank. */
+static __always_inline __u64 take_place(struct lanes *l, const struct site *site, __u32 priority, __u32 now)
+{
+	return site->ranked ? take_ranked_place(priority, now) : __sync_fetch_and_add(&l->cursor, 1);
 }
 
 /* Where a new flow is recorded. */
@@ -270,7 +280,7 @@ static __always_inline int next_slot(struct lanes *l, const struct site *site, _
 	if (!row)
 		return 0;
 	column = free_column(l, row, first_column(hash));
-	number = take_place(priority, now);
+	number = take_place(l, site, priority, now);
 	if (!number) {
 		count_side(SIDE_NOT_REMEMBERED);
 		return 0;

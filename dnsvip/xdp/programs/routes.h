@@ -133,6 +133,15 @@ __noinline int find_priority(void)
 	return 0;
 }
 
+/* As `find_priority`, also where all flows have the same one. */
+static __always_inline void set_priority(struct work *w, const struct site *site)
+{
+	if (site->ranked)
+		find_priority();
+	else
+		w->priority = site->lowest;
+}
+
 /* Sets the route of an address that says nothing about its client, or is let in by a default tier. */
 static __always_inline void route_plain(struct work *w)
 {

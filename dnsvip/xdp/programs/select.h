@@ -244,14 +244,13 @@ static __noinline int count_route(const struct address_verdict *j)
 	return 0;
 }
 
-/* Counts a new flow at its server. Always 0. */
-static __noinline int count_flow(__u32 server)
+/* Counts a new flow at its server. */
+static __always_inline void count_flow(__u32 server)
 {
 	struct hop *hop = bpf_map_lookup_elem(&hops, &server);
 
 	if (hop)
 		hop->flows++;
-	return 0;
 }
 
 static __always_inline void record_flow(struct work *w, const struct site *site, struct lanes *l,
@@ -270,7 +269,7 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 			count_route(&w->address_verdict);
 	}
 	w->recorded = 1;
-	find_priority();
+	set_priority(w, site);
 	if (!next_slot(l, site, w->address_hash, w->index_hash,
 		       reason == REASON_BAD_TAG || reason == REASON_UNKNOWN_EPOCH, w->priority, w->seconds, &slot))
 		return;
@@ -296,8 +295,8 @@ static __always_inline void record_flow(struct work *w, const struct site *site,
 	flow->anonymous |= w->priority << PRIORITY_SHIFT;
 	flow->tier = w->address_verdict.tier;
 	flow->opened = w->seconds;
-	flow->packets = flow->counted = 0;
-	flow->bytes = flow->counted_bytes = 0;
+	/* Under nat a flow for which no port is free goes at once. */
+	count_in_record(w, flow, flow->client && w->verdict.mode != MODE_NAT);
 	complete(l, &slot, w->address_hash);
 }
 
@@ -336,6 +335,12 @@ static __noinline int renew_flow(struct work *w)
 	return 0;
 }
 
+/* As `police`, also of tiers that are not policed. */
+static __always_inline int conforming(const struct site *site, const struct address_verdict *j)
+{
+	return !is_policed(site, j->tier) || police(j->client, j->tier);
+}
+
 /* Admits a flow to a verified address and selects its server. Sets the verdict; returns 1 where the flow is to be
  * recorded. */
 static __always_inline int select_server(struct work *w, const struct site *site)
@@ -369,7 +374,7 @@ static __always_inline int select_server(struct work *w, const struct site *site
 		forward_to(&w->verdict, site, (flow->owner & ~255U) | j->route.dscp, is_accepted(reason) ? REASON_KNOWN : reason,
 			   flow->hash);
 		w->dscp = w->verdict.dscp;
-		return police(j->client, j->tier);
+		return conforming(site, j);
 	}
 	if (j->route.pool < MAX_POOLS)
 		stickiness = site->pools[j->route.pool].stickiness;
@@ -382,7 +387,7 @@ static __always_inline int select_server(struct work *w, const struct site *site
 	}
 	forward_to(&w->verdict, site, server << 8 | j->route.dscp, reason, hash);
 	w->dscp = w->verdict.dscp;
-	return police(j->client, j->tier) &&
+	return conforming(site, j) &&
 	       !(w->packet.flags & RST); /* a reset ends the flow: nothing to record */
 }
 

@@ -210,7 +210,7 @@ struct site {
 	__u32 ranked;        /* tiers and rules have several priorities */
 	__u64 policed[MAX_TIERS / 64]; /* a bit for each tier: whether it is policed */
 	__u32 shares; /* there are other dispatchers: `peers` */
-	__u32 lowest; /* the lowest priority of tiers and rules */
+	__u32 lowest; /* the lowest priority of tiers and rules, or the only one */
 	__u32 padding[2];
 	struct cluster clusters[MAX_CLUSTERS];
 	struct tier tiers[MAX_TIERS];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What each client uses, as dnsvip/dispatcher/flows/usage.py. A known flow counts in its own record, which it has in the
- * cache; that is added up when the flow goes, and when user space asks (ending.h). */
+/* What each client uses, as dnsvip/dispatcher/flows/usage.py. A flow counts in its own record, which its packets have in
+ * the cache, from the packet on that opens it; that is added up when the flow goes, and when user space asks (ending.h).
+ * What is counted nowhere but in the record includes the flow itself while `counted` is 0. */
 #pragma once
 #include "rows.h"
 
@@ -48,7 +49,18 @@ __noinline int add_up(struct flow *flow)
 	more = bytes - flow->counted_bytes;
 	flow->counted_bytes = bytes;
 	/* signed: a packet that is counted here may be taken back just after (count_usage) */
-	return add_usage(flow->client, (__s64)(__s32)(packets - before), more, 0, 0);
+	return add_usage(flow->client, (__s64)(__s32)(packets - before), more, !before, 0);
+}
+
+/* Counts in its record a flow that is recorded with the packet of work.packet, where `alone`; else the two are counted by
+ * themselves. */
+static __always_inline void count_in_record(struct work *w, struct flow *flow, int alone)
+{
+	flow->packets = 1;
+	flow->counted = !alone;
+	flow->bytes = alone ? w->packet.end - w->packet.network : 0;
+	flow->counted_bytes = 0;
+	w->counted = alone;
 }
 
 /* Counts the packet of a client, unless it has been forwarded and counted in its flow. Always 0. */
@@ -65,8 +77,11 @@ __noinline int count_usage(void)
 		return add_usage(w->client, 1, size, w->recorded, 0);
 	flow = w->counted ? find_flow(&w->packet.key) : NULL;
 	if (flow) { /* it was too big */
-		flow->packets--;
 		flow->bytes -= size;
+		if (w->recorded)
+			flow->counted = flow->packets; /* by the next line */
+		else
+			flow->packets--;
 	}
 	return add_usage(w->client, 0, 0, w->recorded, 1);
 }

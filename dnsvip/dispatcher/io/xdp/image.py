@@ -164,7 +164,7 @@ class _Compiler:
             shares=bool(self._tables.peers.own),
             policed=self._policed(),
             ranked=self._tables.lowest_priority is not None,
-            lowest=self._tables.lowest_priority or 0,
+            lowest=self._lowest_priority(),
             clusters=_array("clusters", clusters.entries(), TYPES.struct("cluster").pack_sparse()),
             tiers=_array("tiers", self._tiers(), no_tier),
             pools=_array("pools", self._pools(), no_pool),
@@ -196,6 +196,12 @@ class _Compiler:
             for name, cluster in self._site.clusters.items()
         }
         return {number: one for number, one in found.items() if one}
+
+    def _lowest_priority(self) -> int:
+        """The lowest priority of tiers and rules, or the only one that they have."""
+        if self._tables.lowest_priority is not None:
+            return self._tables.lowest_priority
+        return next((tier.priority for tier in self._site.tiers.values()), 0)
 
     def _tiers(self) -> dict[int, bytes]:
         return {self._ids.tiers[tier.name]: self._tier(tier) for tier in self._site.tiers.values()}

@@ -84,18 +84,18 @@ def test_the_straight_way_is_the_same(ready: Kernel, tier: str) -> None:
         frames = [frame_of(packet) for packet in packets_of(tier) for _ in range(2)]
         out = [ready.run(frame, START + n * SECOND // 4) for n, frame in enumerate(frames)]
         after = ready.writer.counts(), ready.writer.usage().get(1001), ready.writer.sent()
-        found.append((out, _gone(before, after)))
+        found.append((out, gone(before, after)))
     ready.writer.settings(watched=0)
     assert found[0] == found[1]
 
 
-def _gone(before: object, after: object) -> object:
+def gone(before: object, after: object) -> object:
     """What numbers of the same shape have grown by."""
     if isinstance(after, dict):
         known = before if isinstance(before, dict) else {}
-        return {name: _gone(known.get(name), value) for name, value in after.items()}
+        return {name: gone(known.get(name), value) for name, value in after.items()}
     if isinstance(after, tuple):
-        return tuple(_gone(a, b) for a, b in zip(before or (0,) * len(after), after, strict=True))  # type: ignore[arg-type]
+        return tuple(gone(a, b) for a, b in zip(before or (0,) * len(after), after, strict=True))  # type: ignore[arg-type]
     return after - (before or 0) if isinstance(after, int) and isinstance(before, int | None) else after
 
 

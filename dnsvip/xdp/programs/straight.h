@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the straight ways share (established.h, opening.h): the head of a usual frame, and sending it. What is decided
+ * on a straight way, `decide` (dispatch.bpf.c) decides in the same way; a packet that is not usual is LEFT to it,
+ * unchanged. They are code of their own because a packet pays for each cache line, call and branch that it meets cold. */
+#pragma once
+#include "forward.h"
+
+#define LEFT (-1)
+
+/* Of a TCP segment or a datagram of IPv6, without tags and extension headers. */
+struct straight {
+	struct ethhdr link;
+	struct ip6_head ip;
+	union {
+		struct tcp_head tcp;
+		struct udp_head udp;
+	};
+} __attribute__((packed));
+
+static __always_inline struct straight *straight_bytes(struct xdp_md *ctx)
+{
+	struct straight *head = (void *)(long)ctx->data;
+
+	return (void *)(head + 1) > (void *)(long)ctx->data_end ? NULL : head;
+}
+
+/* The head of a frame that may go a straight way, with its TCP flags (0: a datagram), or NULL. Checks all that `parse`
+ * does. */
+static __always_inline struct straight *straight_head(struct xdp_md *ctx, __u32 *flags)
+{
+	struct straight *head = straight_bytes(ctx);
+	__u32 length, size;
+
+	if (!head)
+		return NULL;
+	length = bpf_ntohs(head->ip.length);
+	if ((head->link.h_proto ^ bpf_htons(ETH_P_IPV6)) |
+	    ((head->ip.word & bpf_htonl(0xf0000000)) ^ bpf_htonl(6u << 28)) | (head->ip.hops <= 1) |
+	    (length + sizeof(head->link) + sizeof(head->ip) > frame_length(ctx)))
+		return NULL;
+	*flags = 0;
+	if (head->ip.next == IPPROTO_UDP) {
+		size = bpf_ntohs(head->udp.length);
+		return size >= sizeof(head->udp) && size <= length ? head : NULL;
+	}
+	size = (head->tcp.offset >> 4) * 4;
+	*flags = head->tcp.flags & 63;
+	if ((head->ip.next ^ IPPROTO_TCP) | (size < sizeof(head->tcp)) | (size > length) | !*flags)
+		return NULL;
+	return head;
+}
+
+static __always_inline void straight_key(struct flow_key *key, const struct straight *head)
+{
+	__builtin_memcpy(key->source, head->ip.source, 32);
+	key->source_port = head->tcp.source_port;
+	key->destination_port = head->tcp.destination_port;
+	key->protocol = head->ip.next;
+	key->version = 6;
+	key->zero = 0;
+}
+
+static __always_inline __u32 straight_size(const struct straight *head)
+{
+	return bpf_ntohs(head->ip.length) + sizeof(head->ip);
+}
+
+static __always_inline void count_straight(struct xdp_md *ctx, __u32 action, __u32 reason)
+{
+	__u32 index = reason + REASONS * action;
+	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += frame_length(ctx);
+	}
+}
+
+/* The next hop to a server; NULL where it has to be looked up. */
+static __always_inline struct hop *straight_hop(const struct work *w, __u32 number)
+{
+	struct hop *hop = bpf_map_lookup_elem(&hops, &number);
+
+	return !hop || (hop->until < w->now) | !hop->known ? NULL : hop;
+}
+
+/* Sends the frame with a head to a server, in another header. `hash`: selects the outer source address. */
+static __always_inline int send_inside(struct xdp_md *ctx, struct straight *head, const struct site *site,
+				       const struct server *server, __u8 dscp, __u64 hash, const struct hop *hop)
+{
+	__u32 class = bpf_ntohl(head->ip.word) >> 20 & 0xff, length = straight_size(head);
+
+	if (dscp != NO_DSCP)
+		class = dscp << 2 | (class & 3);
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(head->ip))) {
+		count_side(SIDE_NOT_SENT);
+		return XDP_DROP;
+	}
+	head = straight_bytes(ctx);
+	if (!head)
+		return XDP_DROP;
+	head->link.h_proto = bpf_htons(ETH_P_IPV6);
+	head->ip.word = bpf_htonl(6u << 28 | class << 20 | (hash & 0xfffff));
+	head->ip.length = bpf_htons(length);
+	head->ip.next = IPPROTO_IPV6;
+	head->ip.hops = OUTER_HOPS;
+	head->ip.source[0] = site->encap_source;
+	head->ip.source[1] = bpf_cpu_to_be64(hash);
+	head->ip.destination[0] = server->address[0];
+	head->ip.destination[1] = server->address[1];
+	return send(ctx, hop);
+}
+
+/* Sends the frame with a head to a server that is not under nat; an XDP action. */
+static __always_inline int send_straight(struct xdp_md *ctx, struct straight *head, const struct site *site,
+					 const struct server *server, __u8 dscp, __u64 hash, struct hop *hop)
+{
+	hop->packets++;
+	hop->bytes += straight_size(head);
+	head->ip.hops--;
+	if (server->mode == MODE_ENCAP)
+		return send_inside(ctx, head, site, server, dscp, hash, hop);
+	if (dscp != NO_DSCP)
+		head->ip.word = (head->ip.word & bpf_htonl(0xf03fffff)) | bpf_htonl((__u32)dscp << 22);
+	return send(ctx, hop);
+}

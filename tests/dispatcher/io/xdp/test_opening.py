@@ -1,0 +1,137 @@
+"""The straight way of first packets (opening.h) does what the rest of the program does, to each packet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
+from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.site import OnInvalid, Per, Policing, Rate, Site
+from dnsvip.xdp.structs import u32
+from tests.bench.program import forget_decoded
+from tests.dispatcher.build import ACK, CLUSTER, FIN, NOW, PLAIN, SITE, SYN, TIERS, address, segment, snapshot
+from tests.dispatcher.io.xdp.kernel import FLOWS, Kernel, frame_of, loaded
+from tests.dispatcher.io.xdp.test_established import gone
+
+START = int(NOW) * SECOND
+TAG = b"\x81\x00\x00\x07"
+TIER_NAMES = ("gold", "tunnel", "standard", "silver", "limited", "held", "counted", "sticky", "empty", "blocked")
+LIMITED = {
+    "gold": Rate(5, 2, per=Per.CLIENT),
+    "standard": Rate(5, 2, per=Per.SOURCE),
+}
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Kernel]:
+    with loaded(FLOWS) as running:
+        yield running
+
+
+@pytest.fixture
+def ready(kernel: None, program: Kernel) -> Kernel:
+    """The program with empty tables and the site of the tests."""
+    return with_site(program, SITE)
+
+
+def with_site(program: Kernel, site: Site) -> Kernel:
+    program.writer.apply(DispatchTables(snapshot(site)))
+    program.forget()
+    return program
+
+
+def packets_of(tier: str) -> Iterator[bytes]:
+    """First packets of flows to addresses of a tier: not seen, seen, forged, sent again; and unusual
+    ones."""
+    vips = [address(tier, client, nonce) for client in (1001, 7, 0) for nonce in range(2)]
+    for port in (40_000, 40_001):
+        for vip in vips:
+            yield segment(vip, port=port)
+            yield segment(vip, ACK | SYN, port=port + 100)
+            yield segment(vip ^ 1, port=port)
+            yield segment(vip, port=port)
+            yield segment(vip, ACK, port=port)
+            yield segment(vip, port=port)
+    vip = vips[0]
+    yield segment(PLAIN)
+    yield segment(vip, FIN | SYN)
+    yield segment(vip, port=40_002)[:-1]
+    yield segment(vip, port=40_003) + b"trailer"
+    yield segment(vip, port=40_004, data=bytes(1441))
+    for hops in (0, 1, 2):
+        packet = segment(vip, port=40_005 + hops)
+        yield packet[:7] + bytes([hops]) + packet[8:]
+    yield bytes((0x6A, 0xD1)) + segment(vip, port=40_010)[2:]
+    yield segment(vip, port=40_011, source=vip)
+
+
+def sites() -> dict[str, Site]:
+    """The site of the tests, one of other limits, and one whose forged addresses get the default tier."""
+    limited = {name: replace(TIERS[name], rate=rate) for name, rate in LIMITED.items()}
+    policed = replace(TIERS["tunnel"], policing=Policing(packets=3, burst=1, per=Per.CLIENT))
+    lenient = replace(CLUSTER, on_invalid=OnInvalid.DEFAULT_TIER)
+    return {
+        "usual": SITE,
+        "limited": replace(SITE, tiers={**TIERS, **limited, "tunnel": policed}),
+        "ranked": replace(SITE, tiers={**TIERS, "gold": replace(TIERS["gold"], priority=5)}),
+        "lenient": replace(SITE, clusters={**SITE.clusters, "web": lenient}),
+    }
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize("name", sites())
+def test_the_straight_way_is_the_same(ready: Kernel, name: str, crowded: bool) -> None:
+    """Action, bytes, counters, and the clients' and servers' usage are the same where packets are watched: none goes
+    the straight way then."""
+    with_site(ready, sites()[name])
+    for tier in TIER_NAMES:
+        found = []
+        for watched in (0, 1):
+            ready.forget()
+            forget_decoded(ready)
+            if crowded:
+                ready.crowd()
+            ready.writer.settings(watched=watched)
+            before = totals(ready)
+            frames = [frame_of(packet) for packet in packets_of(tier)]
+            out = [ready.run(frame, START + n * SECOND // 8) for n, frame in enumerate(frames)]
+            found.append((out, gone(before, totals(ready))))
+        ready.writer.settings(watched=0)
+        assert found[0] == found[1], tier
+
+
+def totals(program: Kernel) -> tuple[object, ...]:
+    """All that packets are counted in."""
+    writer = program.writer
+    sides = {side: count for side, count in writer.auxiliary_counters().items() if side != "event-lost"}
+    return writer.counts(), {n: used._asdict() for n, used in writer.usage().items()}, writer.sent(), sides
+
+
+def test_first_packets_go_the_straight_way(ready: Kernel) -> None:
+    """A usual first packet leaves no trace where the rest of the program notes how far it has parsed: to an address
+    that was not seen, to one that was, and to a forged one. One that is tagged does."""
+    vip = address("gold")
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        ready.run(frame_of(segment(PLAIN), TAG), START)
+        assert _upper(ready) == 58
+        for n, wanted in enumerate((vip, vip, vip ^ 1)):
+            ready.run(frame_of(segment(wanted, port=41_000 + n)), START)
+            assert _upper(ready) == 58
+        ready.run(frame_of(segment(vip, port=42_000), TAG * 2), START)
+        assert _upper(ready) == 62
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
+def _upper(program: Kernel) -> int:
+    """Where the upper layer of the packet began that was parsed last."""
+    work = program.maps["works"].get_each(u32(0))[min(os.sched_getaffinity(0))]
+    at = TYPES.struct("work").members["packet"].offset + TYPES.struct("packet").members["upper"].offset
+    return int.from_bytes(work[at : at + 4], "little")
