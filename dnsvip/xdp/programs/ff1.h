@@ -10,6 +10,7 @@
 /* As `decrypt`, by tables; 1 where the key is not used by these. */
 __noinline int decrypt_by_tables(void)
 {
+	const char *table = aes_table();
 	struct work *w = work();
 	struct schedule *schedule;
 	__u32 cipher, left, right, bytes;
@@ -30,10 +31,10 @@ __noinline int decrypt_by_tables(void)
 	mid_lo = w->mid.lo;
 	a = shifted(w->decoded.payload, right) & mask_b;
 	b = w->decoded.payload.lo & mask_a;
-	first_half(&w->half, schedule->words, w->mid.hi);
+	first_half(&w->half, table, schedule->words, w->mid.hi);
 #pragma clang loop unroll(disable)
 	for (round = ROUNDS - 1; round >= 0; round--) {
-		y = encrypted_middle(&w->half, schedule->words, mid_lo ^ (__u64)round << 8 * bytes ^ a);
+		y = encrypted_middle(&w->half, table, schedule->words, mid_lo ^ (__u64)round << 8 * bytes ^ a);
 		if (bytes <= 4) /* d = 8 bytes of the block, whose last 4 are enough; else 12 */
 			y >>= 32;
 		y = (b - y) & (round & 1 ? mask_a : mask_b);
