@@ -149,8 +149,8 @@ def flows(count: int) -> Growth:
         for first in range(0, count, 50_000):
             numbers = range(first, min(first + 50_000, count))
             for like in (opening, frame, frame):
-                bench.dispatcher.cold(frames(numbers, like))
-            bench.balancer.cold(frames(numbers, frame))
+                bench.again.hot(bench.dispatcher.program, frames(numbers, like))
+            bench.again.hot(bench.balancer.program, frames(numbers, frame))
         rng = Random(1)
         samples = []
         for _ in range(ROUNDS):
@@ -189,7 +189,7 @@ def clients(bench: Bench, count: int) -> Growth:
 
 def _new(kind: str, size: int | tuple[int, int], bench: Bench, vips: Sequence[bytes]) -> Growth:
     for first in range(0, len(vips), 50_000):
-        bench.dispatcher.cold(_first_segments(vips[first : first + 50_000], 999))
+        bench.again.hot(bench.dispatcher.program, _first_segments(vips[first : first + 50_000], 999))
     rng, samples = Random(1), []
     for turn in range(ROUNDS):
         chosen = _first_segments([vips[rng.randrange(len(vips))] for _ in range(PACKETS)], 2000, turn)

@@ -43,7 +43,8 @@ LEAST = 96
 PROGRAMS = Path(__file__).parent / "programs"
 ESTABLISHED, ENCAP, FORGED = "established", "established, encap", "forged"
 DECODED, DECODED_ENCAP, DECRYPTED = "new, decoded before", "new, decoded before, encap", "new, decrypted"
-NOT_OURS, CROWDED = "not ours", "forged, full filter"
+NOT_OURS = "not ours"
+CROWDED, DECODED_CROWDED = "forged, full filter", "new, decoded before, full filter"
 FIRST, LATER = "first fragment, forged", "later fragment"
 BALANCED, BALANCED_NEW = "balancer, established", "balancer, new"
 GOALS = {
@@ -285,7 +286,6 @@ def _measure(bench: Bench, rounds: int, packets: int, only: Iterable[str] = ()) 
             FORGED: first_segments(forged, port),
             LATER: fragments(vips, n, 1480),
             FIRST: fragments(forged, n, 0),
-            CROWDED: first_segments(forged, other),
             BALANCED: Frames((flows[1] * many)[:packets]),
         }
         return {
@@ -294,6 +294,9 @@ def _measure(bench: Bench, rounds: int, packets: int, only: Iterable[str] = ()) 
             DECODED_ENCAP: (first_segments(tunnels, port), first_segments(tunnels, other)),
             DECRYPTED: (first_segments(vips, 20_000 + port), first_segments(vips, 20_000 + other)),
             BALANCED_NEW: (first_segments(vips, 20_000 + port), first_segments(vips, 20_000 + other)),
+            # Last: the filter stays full until the next round.
+            CROWDED: (first_segments(forged, other),) * 2,
+            DECODED_CROWDED: (first_segments(vips, 40_000 + port), first_segments(vips, 40_000 + other)),
         }
 
     # Prepared in advance, so that only calls come between packets.

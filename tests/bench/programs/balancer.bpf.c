@@ -2,22 +2,9 @@
 /* A stand-in for a balancer on the kernel's LRU map, which the dispatcher is compared with on every machine: parse, one
  * look-up, count, encapsulate, send. It verifies nothing, ages nothing, knows no tiers and no fragments, and only IPv6
  * over Ethernet without tags. */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
+#include "../../../dnsvip/xdp/programs/frame.h"
 
 #define SERVERS 64
-
-struct ip6_head {
-	__be32 word;
-	__be16 length;
-	__u8 next;
-	__u8 hops;
-	__be64 source[2];
-	__be64 destination[2];
-};
 
 struct key {
 	__be64 source[2];

@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Sends packets by an interface as fast as it is run (BPF_F_TEST_XDP_LIVE_FRAMES): heads in turn, each with two random
  * bytes somewhere. */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-
-#define HEADS 65536 /* resized */
-#define HEAD 96
+#include "heads.h"
 
 struct order {
 	__u32 number;
 	__u32 count; /* of heads */
 	__u32 vary;  /* where the random bytes are; 0: nowhere */
 	__u32 interface;
-};
-
-struct head {
-	__u64 words[HEAD / 8];
 };
 
 struct {
@@ -25,32 +17,15 @@ struct {
 	__type(value, struct order);
 } orders SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, HEADS);
-	__type(key, __u32);
-	__type(value, struct head);
-} heads SEC(".maps");
-
 SEC("xdp")
 int flood(struct xdp_md *ctx)
 {
-	__u32 zero = 0, number, at;
+	__u32 zero = 0, at;
 	struct order *order = bpf_map_lookup_elem(&orders, &zero);
-	__u64 *data = (void *)(long)ctx->data;
-	struct head *head;
 	__u16 *varied;
-	int n;
 
-	if (!order || (void *)data + HEAD > (void *)(long)ctx->data_end)
+	if (!order || !write_head(ctx, &order->number, order->count))
 		return XDP_ABORTED;
-	number = order->number;
-	order->number = number + 1 < order->count ? number + 1 : 0;
-	head = bpf_map_lookup_elem(&heads, &number);
-	if (!head)
-		return XDP_ABORTED;
-	for (n = 0; n < HEAD / 8; n++)
-		data[n] = head->words[n];
 	at = order->vary & 127;
 	varied = (void *)(long)ctx->data + at;
 	if (at && (void *)(varied + 1) <= (void *)(long)ctx->data_end)
