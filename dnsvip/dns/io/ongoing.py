@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -26,7 +25,7 @@ class Ongoing(Generic[K]):
 
     def __init__(self, send: Callable[[K, bytes | None], object], wake: Callable[[], object]) -> None:
         self._send, self._wake = send, wake
-        self._long: deque[tuple[K, Iterator[bytes]]] = deque()
+        self._long: list[tuple[K, Iterator[bytes]]] = []
         self._later: dict[Later, K] = {}
 
     def __len__(self) -> int:
@@ -56,7 +55,7 @@ class Ongoing(Generic[K]):
 
     def step(self) -> None:
         """Take a step of the long answer whose turn it is."""
-        key, answer = self._long.popleft()
+        key, answer = self._long.pop(0)
         message = next(answer, None)
         if message is None:
             self._send(key, None)
@@ -67,7 +66,7 @@ class Ongoing(Generic[K]):
 
     def drop(self, key: K) -> None:
         """Forget an answer that nobody waits for any more."""
-        self._long = deque(pair for pair in self._long if pair[0] != key)
+        self._long = [pair for pair in self._long if pair[0] != key]
         self._later = {later: other for later, other in self._later.items() if other != key}
 
     def clear(self) -> None:

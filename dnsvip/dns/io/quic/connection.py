@@ -7,7 +7,7 @@ done in the turns of its source: of `handshakes`, and once that is complete of a
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
@@ -125,7 +125,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._ids: set[bytes] = set()
-        self._inbox: deque[tuple[bytes, Destination]] = deque()
+        self._inbox: list[tuple[bytes, Destination]] = []  # short; a deque takes a KB
         self._timer: asyncio.TimerHandle | None = None
         self._queued = self._due = self._open = False
         self._unflushed = self._waiting = 0
@@ -181,7 +181,7 @@ class Connection:
             self._due = False
             self._on_time()
         elif self._inbox:
-            self._read(*self._inbox.popleft())
+            self._read(*self._inbox.pop(0))
         session = self._session
         if session and session.ready and self._may_send():
             session.work()

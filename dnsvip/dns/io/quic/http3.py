@@ -6,7 +6,6 @@ thousands. What a peer can make grow is bounded: bytes of requests that are not 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
@@ -38,7 +37,7 @@ class Http3:
         self._carrier, self._quic = carrier, quic
         self._wire = _Wire(quic)
         self._begun: dict[int, _Asking] = {}
-        self._asked: deque[Request] = deque()
+        self._asked: list[Request] = []
         self._early: list[Request] = []
         self._wasted = 0
 
@@ -52,7 +51,7 @@ class Http3:
 
     def next(self) -> Request | None:
         """The next request."""
-        return self._asked.popleft() if self._asked else None
+        return self._asked.pop(0) if self._asked else None
 
     def feed(self, data: bytes) -> None:
         """See `Http2`: what comes are events."""
@@ -116,7 +115,7 @@ class Http3:
         if stream & 3:
             return
         self._begun.pop(stream, None)
-        self._asked = deque(request for request in self._asked if request.stream != stream)
+        self._asked = [request for request in self._asked if request.stream != stream]
         self._early = [request for request in self._early if request.stream != stream]
         self._carrier.reset(stream, ErrorCode.H3_REQUEST_CANCELLED)
         self._wasted += 1

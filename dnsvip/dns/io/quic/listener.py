@@ -100,6 +100,7 @@ class QuicListener:
         self._arrival, self._sessions, self._credentials, self._shared = arrival, sessions, credentials, shared
         self._tally = shared.tally
         self._connections: dict[bytes, Connection] = {}
+        self._configured = credentials.configuration, credentials.configuration
         self._clock = asyncio.get_running_loop().time
         self._datagrams: Counter[str] = Counter()
         self._socket: Batches[Arrived] = Batches(sock, arrival.listener, self._arrivals, self._datagrams, self)
@@ -254,7 +255,6 @@ class QuicListener:
 
     def _accept(self, newcomer: Newcomer, id_: bytes, original: bytes, retried: bytes | None) -> None:
         credentials, shared = self._credentials, self._shared
-        configuration = replace(credentials.configuration, idle_timeout=shared.gate.limits.idle)
         source = ip_address(newcomer.packed)
 
         def greet(name: str | None) -> bool:
@@ -269,7 +269,7 @@ class QuicListener:
             connection.certificate_end = certificate.not_valid_after_utc.timestamp()
 
         asked = vouch if credentials.asks else None
-        quic = Accepted(configuration, original, retried, shared.tickets, shared.resets.token, greet, asked)
+        quic = Accepted(self._configuration(), original, retried, shared.tickets, shared.resets.token, greet, asked)
         connection = Connection(
             quic, source, self._arrival, self._sessions, self, shared.respond, shared.gate, self._tally
         )
@@ -279,6 +279,13 @@ class QuicListener:
         for route in (id_, quic.host_cid):
             connection.route(route)
         connection.receive(newcomer.data, newcomer.destination)
+
+    def _configuration(self) -> QuicConfiguration:
+        """With the certificate and the idle time in force, the same for all connections that begin with them."""
+        now, idle = self._credentials.configuration, self._shared.gate.limits.idle
+        if self._configured[0] is not now or self._configured[1].idle_timeout != idle:
+            self._configured = now, replace(now, idle_timeout=idle)
+        return self._configured[1]
 
 
 def _address(newcomer: Newcomer) -> tuple[bytes, int]:
