@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,10 @@ class Node:
 
     def noun(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run one of the API's commands with URL and token, in the folder and in this process, which has it loaded."""
-        env, code = {"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token}, 0
+        return self._here(argv, {"DNSVIP_API": f"127.0.0.1:{self.api}", "DNSVIP_TOKEN": self.token})
+
+    def _here(self, argv: tuple[str, ...], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        code = 0
         with contextlib.chdir(self.folder), CliRunner(env=env).isolation() as (out, err, *_):
             try:
                 main(list(argv))
@@ -138,7 +142,9 @@ class Node:
             self._apply()
 
     def _apply(self) -> None:
-        done = self.dnsvip("apply", "site.toml", "--config", "node.toml")
+        """In a thread, as it has an event loop of its own and the test may have one too."""
+        with ThreadPoolExecutor(1) as beside:
+            done = beside.submit(self._here, ("apply", "site.toml", "--config", "node.toml"), {}).result(60)
         assert done.returncode == 0, done.stderr
 
     def start(self, *options: str, new_session: bool = False, descriptors: int | None = None) -> None:

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import StoreError
@@ -82,10 +81,12 @@ def _generations(database: Database) -> AsyncGenerator[int]:
 async def _sqlite(database: Database) -> AsyncGenerator[int]:
     inode = _inode(database)
     async with database.listen() as connection:
-        version = -1
+        version, driver = None, (await connection.get_raw_connection()).driver_connection
+        assert driver is not None  # noqa: S101 - for mypy
         while _inode(database) == inode:
-            # Rises with every commit of another connection, and this one never writes.
-            seen = (await connection.execute(text("PRAGMA data_version"))).scalar_one()
+            # Rises with every commit of another connection, and this one never writes. SQLAlchemy would take ten times
+            # as long, and this is most of what an idle node does.
+            seen = await driver.execute_fetchall("PRAGMA data_version")
             if seen != version:
                 version = seen
                 yield await current_generation(connection)
