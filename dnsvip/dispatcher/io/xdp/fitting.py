@@ -9,7 +9,6 @@ from dataclasses import replace
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, Numbers
 from dnsvip.dispatcher.io.xdp.image import server_name, set_name
-from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.errors import Problem
 from dnsvip.site import Pool
 from dnsvip.site.isolation import Key
@@ -22,9 +21,9 @@ MOST_NAMED = 100
 class _Places:
     """The numbers of one kind that are left: those in force keep theirs until the next image is."""
 
-    def __init__(self, numbers: Numbers, kept_back: int = 0) -> None:
+    def __init__(self, numbers: Numbers) -> None:
         self._with_one = set(numbers.in_force)
-        self._free = numbers.bound - len(self._with_one) - kept_back
+        self._free = numbers.bound - len(self._with_one)
 
     def take(self, name: str) -> bool:
         """Whether a name has a number, or one is left for it."""
@@ -50,7 +49,9 @@ def left_out(tables: DispatchTables, ids: IdAllocator) -> dict[Key, SiteObject |
     clusters = {name: f"{name}/{cluster.prefix}" for name, cluster in site.clusters.items()}
     out: dict[Key, SiteObject | None] = {("cluster", name): None for name in _Places(ids.clusters).refused(clusters)}
     out |= {("tier", name): None for name in _Places(ids.tiers).refused({name: name for name in site.tiers})}
-    pools, servers = _Places(ids.pools), _Places(ids.servers, TYPES.constants("bounds")["MAX_PEERS"])
+    pools, servers = _Places(ids.pools), _Places(ids.servers)
+    for peer in tables.peer_targets.values():  # few, and of the node file
+        servers.take(server_name("", peer.name, peer.name))
     for name in pools.by_turn(site.pools):
         pool = site.pools[name]
         fit = _fitting(pool, servers) if pools.take(name) else None
