@@ -12,12 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
-from dnsvip.site import Anonymous, Cluster
+from dnsvip.site import Anonymous, Cluster, Forward
 from dnsvip.site.node_dns import RateLimit
+from dnsvip.xdp.chain import NEXT
 from dnsvip.xdp.objects import Object
-from tests.bench.program import Frames, Runner, counting
+from dnsvip.xdp.structs import u32
+from tests.bench.program import FLOWS, Frames, Runner, counting, known_segments, vips_of
+from tests.dispatcher.build import snapshot as dispatched
+from tests.dispatcher.build import with_pool
+from tests.dispatcher.io.xdp.kernel import OUR_LINK
+from tests.dispatcher.io.xdp.kernel import loaded as dispatching
 from tests.dns.hotpath.test_fastpath import opt, question
 from tests.dns.io.xdp.kernel import HOSTS, Kernel, frame, loaded, packet
 from tests.dns.world import world_snapshot
@@ -126,6 +133,33 @@ def measure(rounds: int = ROUNDS, packets: int = PACKETS) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
+def shared(rounds: int = ROUNDS, packets: int = PACKETS) -> tuple[float, float]:
+    """Median nanoseconds of a packet of an established flow for a dispatcher that is alone on the interface, and behind
+    the DNS program, in turn."""
+    alone, behind = list[float](), list[float]()
+    vips = vips_of(packets)
+    with (
+        dispatching(flows=FLOWS) as dispatcher,
+        loaded(FastPath(Engine(world_snapshot()))) as kernel,
+        counting(),
+    ):
+        dispatcher.writer.apply(DispatchTables(dispatched(with_pool("translated", forward=Forward.DIRECT))))
+        dispatcher.writer.settings(trace=0, now=0)
+        kernel.feeder.open(OUR_LINK[:6], {(HOSTS["public"][6], 53): "public"})
+        kernel.at(NOW)
+        kernel.maps[NEXT].put(u32(0), u32(dispatcher.program.fd))
+        flows = known_segments(vips[:64])
+        frames = Frames((flows * (packets // 64 + 1))[:packets])
+        first, second = Runner(dispatcher.program), Runner(kernel.program)
+        for turn in range(rounds + 1):
+            times = first.cold(frames), second.cold(frames)
+            if turn:  # in the first one the flows are new
+                alone.append(times[0])
+                behind.append(times[1])
+        assert kernel.feeder.reasons()["not-ours"] >= rounds * packets
+    return statistics.median(alone), statistics.median(behind)
+
+
 def main() -> None:
     """Print the figures."""
     figures = measure()
@@ -134,6 +168,8 @@ def main() -> None:
     for name, cold in figures.items():
         goal = f"  goal {GOALS[name]:g} E" if name in GOALS else ""
         sys.stdout.write(f"{name:27} {cold:7.1f} ns = {cold / e:5.2f} E{goal}\n")
+    alone, behind = shared()
+    sys.stdout.write(f"a dispatcher's packet       {alone:7.1f} ns alone, {behind:.1f} ns behind this program\n")
 
 
 if __name__ == "__main__":
