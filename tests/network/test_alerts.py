@@ -268,4 +268,4 @@ def test_every_alert_has_such_a_test() -> None:
     files = "node/test_alerts.py", "network/test_alerts.py", "network/test_dns_alerts.py"
     tests = "".join((root / "tests" / name).read_text() for name in files)
     assert {alert for alert in alerts if f'"{alert}"' not in tests} == set()
-    assert len(alerts) == 26
+    assert len(alerts) == 27
