@@ -125,8 +125,7 @@ class PacketLoop:
             scheduled = self._scheduled
             self._drain()
             if scheduled is not None and self._device is not None:  # its turn of the loop may be far away
-                scheduled.cancel()
-                self._work()
+                self._work_now()
 
     def stop(self) -> None:
         """Read no more packets."""
@@ -146,14 +145,17 @@ class PacketLoop:
         Queues that were full of what waits are read after the others, and where these have something that waits, every
         second time. What a flood sends beyond is left to the kernel, which drops it for less than we do.
         """
-        device, left, most = self._device, BATCH, BATCH // self._piece
+        device, left, most, begin = self._device, BATCH, BATCH // self._piece, self._begin
         later = frozenset[int]() if self._put_off else self._flooded
         waiting: dict[int, int] = {}
         try:
             while device is not None and left > 0:
                 ready = [fd for fd in device.ready(most) if waiting.get(fd, 0) < WAITING]
                 first = [fd for fd in ready if fd not in later]
-                if not ready or (not first and any(waits for fd, waits in waiting.items() if fd not in later)):
+                if not ready:
+                    break
+                if not first and any(waits for fd, waits in waiting.items() if fd not in later):
+                    begin = self._work_now
                     break
                 for fd in first or ready:
                     number, waits = self._read(fd)
@@ -165,7 +167,7 @@ class PacketLoop:
             return
         self._put_off = bool(later) and later.isdisjoint(waiting)
         self._flooded = frozenset(fd for fd, waits in waiting.items() if waits >= PIECE) | (later - waiting.keys())
-        self._begin()
+        begin()
 
     def _read(self, fd: int) -> tuple[int, int]:
         """Read a piece of a queue; how many packets that was, and how many of them wait. Raises OSError where the
@@ -237,6 +239,12 @@ class PacketLoop:
         """Handle some of what waits, unless that is under way in turns of the loop already."""
         if self._scheduled is None and self._turns:
             self._work()
+
+    def _work_now(self) -> None:
+        """As `_work`, in place of the turn of the loop that is to come."""
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+        self._work()
 
     def _work(self) -> None:
         """Handle packets in their turns for a slice of time, and see to what is left."""
