@@ -18,7 +18,7 @@ from dnsvip.site.plan import Change
 from dnsvip.store import Store
 from dnsvip.store.usage import AtNode
 from tests.network.dispatching import apply, wait_until, with_store
-from tests.network.field import Field, kernel_world
+from tests.network.field import Field, kernel_world, rotate
 
 pytestmark = pytest.mark.network
 PLANES = {"user": "d1", "xdp": "d2"}
@@ -28,6 +28,12 @@ id = 1001
 tier = "direct"
 [client.other]
 id = 1002
+tier = "direct"
+[client.d1]
+id = 1003
+tier = "direct"
+[client.d2]
+id = 1004
 tier = "direct"
 """
 READER = """
@@ -56,7 +62,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 
 def site(field: Field) -> str:
-    """The site with resets for expired addresses, and two clients."""
+    """The site with resets for expired addresses, and clients, one that each data plane's dispatcher loses."""
     cluster = "[cluster.legacy]"
     return field.site().replace(cluster, f'on_expired = "reset"\n{cluster}', 1) + CLIENTS
 
@@ -93,6 +99,31 @@ def set_acme(field: Field, state: ClientState, *, end_flows: bool) -> None:
         await store.objects.apply([Change("client", "acme", "~", before, after)], "test", "api")
 
     asyncio.run(with_store(field.folder / "d1.toml", change))
+
+
+def test_a_deleted_client_stays_refused(field: Field, plane: str) -> None:
+    """New flows to a deleted client's address are `revoked`, also after a rotation and where the key's epoch is old;
+    what it had open goes on, as nobody asked for more."""
+    vip, other = field.address("direct", client=1003 if plane == "d1" else 1004), field.address("direct", client=1002)
+    probe = lambda to: field.client.run("curl", "-s", "-m", "2", f"http://[{to}]:8000/", check=False).returncode  # noqa: E731
+    download = field.downloads(1, [vip])
+    try:
+        asyncio.run(with_store(field.folder / "d1.toml", lambda store: delete(store, plane)))
+        rotate(field.folder)
+        field.settle()
+        before = field.status(plane)["counters"]["revoked"]
+        assert probe(vip) == 28, "no answer"
+        assert field.status(plane)["counters"]["revoked"] > before
+        assert probe(other) != 28
+        assert not download.more()["waiting"]
+    finally:
+        download.finish()
+
+
+async def delete(store: Store, name: str) -> None:
+    """Delete a client."""
+    client = await store.objects.get("client", name)
+    await store.objects.apply([Change("client", name, "-", client, None)], "test", "api")
 
 
 def test_flows_end_within_a_second(field: Field, plane: str, tmp_path: Path) -> None:
