@@ -15,8 +15,9 @@ from typing import NamedTuple
 from dnsvip.dns.doh import frames
 from dnsvip.dns.doh.blocks import HUNDRED, NO_TABLE, RequestBlocks, length_and_date, response_block
 from dnsvip.dns.doh.frames import HEAD_BYTES, MAX_FRAME, MAX_WINDOW, PREFACE, WINDOW, Broken, Error
-from dnsvip.dns.doh.request import MAX_BODY, MAX_HEAD, MOST_RECEIVED, TOO_LONG, Head, Problem, Request
+from dnsvip.dns.doh.request import MAX_BODY, MAX_HEAD, MOST_RECEIVED, TOO_LONG, Head, Request
 from dnsvip.dns.doh.response import Response, date
+from dnsvip.dns.doh.sending import Asked, Sending
 
 STREAMS = 100
 """Requests at once of a connection (RFC 9113 section 6.5.2 recommends no fewer)."""
@@ -53,13 +54,9 @@ class Http2:
         "_first",
         "_held",
         "_highest",
-        "_initial",
-        "_out",
+        "_sending",
         "_started",
-        "_streams",
         "_taken",
-        "_unsent",
-        "_window",
         "closing",
         "ready",
         "why",
@@ -67,12 +64,10 @@ class Http2:
 
     def __init__(self) -> None:
         self._blocks = RequestBlocks()
-        self._streams: dict[int, _Stream] = {}
         self._block: _Block | None = None
         self._data = b""
-        self._out: list[bytes] = [GREETING]
-        self._calm, self._highest, self._taken, self._unsent, self._held = CALM, 0, 0, 0, 0
-        self._window = self._initial = WINDOW
+        self._sending = Sending(GREETING)
+        self._calm, self._highest, self._taken, self._held = CALM, 0, 0, 0
         self._started = self.ready = self.closing = False
         self._first = NO_TABLE
         self.why = ""
@@ -83,12 +78,12 @@ class Http2:
     @property
     def pending(self) -> bool:
         """Whether answers are due, or wait for the peer's windows."""
-        return bool(self._streams)
+        return bool(self._sending.streams)
 
     @property
     def stuck(self) -> bool:
         """Whether answers wait for the peer's windows."""
-        return self._unsent > 0
+        return self._sending.unsent > 0
 
     def feed(self, data: bytes) -> None:
         """Add what was read."""
@@ -98,13 +93,12 @@ class Http2:
 
     def take(self) -> bytes:
         """What is to be sent now."""
-        out, self._out = self._out, []
-        return b"".join(out)
+        return self._sending.take()
 
     def close(self) -> None:
         """Say that nothing more is answered."""
         if not self.closing:
-            self._out.append(frames.goaway(self._highest, Error.NO_ERROR))
+            self._sending.out.append(frames.goaway(self._highest, Error.NO_ERROR))
             self.closing, self.ready, self._data = True, False, b""
 
     def next(self) -> Request | None:
@@ -141,32 +135,19 @@ class Http2:
 
     def answer(self, stream: int, response: Response, now: float) -> None:
         """Send a response, as far as the peer's windows let it; nothing where the peer has reset the stream."""
-        state = self._streams.get(stream)
+        state = self._sending.streams.get(stream)
         if state is None:
             return
         self._calm = min(CALM, self._calm + EARNED)
-        body = response.body
-        size = len(body)
-        block = self._first + response_block(response.status, response.fields) + length_and_date(size, date(int(now)))
+        body, when = response.body, date(int(now))
+        block = self._first + response_block(response.status, response.fields) + length_and_date(len(body), when)
         self._first = b""
-        last = response.bodyless or not body
-        flags = frames.END_HEADERS | (frames.END_STREAM if last else 0)
-        self._out += frames.head(len(block), frames.HEADERS, flags, stream), block
-        if last:
-            self._finish(stream, state)
-        elif size <= MAX_FRAME and size <= self._window and size <= self._initial + state.delta:
-            self._window -= size
-            self._out += frames.head(size, frames.DATA, frames.END_STREAM, stream), body
-            self._finish(stream, state)
-        else:
-            state.unsent = body
-            self._unsent += size
-            self._send(stream, state)
+        self._sending.answer(stream, state, block, b"" if response.bodyless else body)
 
     def drop(self, stream: int) -> None:
         """Reset a stream that gets no answer."""
-        if self._streams.pop(stream, None) is not None:
-            self._reset(stream, Error.INTERNAL)
+        if self._sending.streams.pop(stream, None) is not None:
+            self._sending.reset(stream, Error.INTERNAL)
 
     def _begin(self) -> bool:
         """Read the preface (section 3.4)."""
@@ -222,25 +203,25 @@ class Http2:
         """A request's head, or what ends it."""
         if len(block) > MAX_HEAD:
             raise Broken(Error.ENHANCE_YOUR_CALM, why=LONG_HEAD)
-        if stream <= self._highest or len(self._streams) >= STREAMS:
+        if stream <= self._highest or len(self._sending.streams) >= STREAMS:
             return self._trailers(stream, block, last)
         self._highest = stream
         try:
             asked = self._blocks.read(block)
         except Broken as error:
             raise Broken(error.code, 0 if error.code == Error.COMPRESSION else stream, why=error.why) from error
-        state = self._streams[stream] = _Stream(asked, last)
+        state = self._sending.streams[stream] = Asked(asked, last)
         if last:
             return self._complete(stream, state)
         if isinstance(asked, Head) and asked.expects:
             block = self._first + HUNDRED
-            self._out += frames.head(len(block), frames.HEADERS, frames.END_HEADERS, stream), block
+            self._sending.out += frames.head(len(block), frames.HEADERS, frames.END_HEADERS, stream), block
             self._first = b""
         return None
 
     def _trailers(self, stream: int, block: bytes, last: bool) -> Request | None:
         """What ends a request; or a head that is refused, which counts for compression all the same."""
-        trailers, state = self._blocks.skip(block), self._streams.get(stream)
+        trailers, state = self._blocks.skip(block), self._sending.streams.get(stream)
         refused = stream > self._highest
         self._highest = max(self._highest, stream)
         if refused or state is None or state.complete:
@@ -252,9 +233,9 @@ class Http2:
     def _body(self, flags: int, stream: int, payload: bytes) -> Request | None:
         self._taken += len(payload)
         if self._taken > WINDOW >> 1:
-            self._out.append(frames.number(frames.WINDOW_UPDATE, 0, self._taken))
+            self._sending.out.append(frames.number(frames.WINDOW_UPDATE, 0, self._taken))
             self._taken = 0
-        state = self._streams.get(stream)
+        state = self._sending.streams.get(stream)
         if state is None or state.complete:
             if not 0 < stream <= self._highest:
                 raise Broken(Error.PROTOCOL, why="DATA of a stream that has not begun")
@@ -278,21 +259,21 @@ class Http2:
         self._spend(1)
         return None
 
-    def _complete(self, stream: int, state: _Stream) -> Request:
+    def _complete(self, stream: int, state: Asked) -> Request:
         state.complete = True
         asked, body = state.asked, state.body
         self._held -= len(body)
         state.body = b""
         if isinstance(asked, Head) and asked.length not in (None, len(body)):
             raise Broken(Error.PROTOCOL, stream, why="Content-Length is not the content's")
-        if self._unsent > UNSENT:
+        if self._sending.unsent > UNSENT:
             raise Broken(Error.REFUSED_STREAM, stream)
         return Request(stream, asked, body)
 
     def _ping(self, flags: int, stream: int, payload: bytes) -> None:
         _check(payload, 8, stream == 0)
         if not flags & frames.ACK:
-            self._out += frames.head(8, frames.PING, frames.ACK, 0), payload
+            self._sending.out += frames.head(8, frames.PING, frames.ACK, 0), payload
 
     def _reset_by_peer(self, _flags: int, stream: int, payload: bytes) -> None:
         _check(payload, 4, 0 < stream <= self._highest)
@@ -323,94 +304,42 @@ class Http2:
         for at in range(0, len(payload), 6):
             key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
             if key == frames.INITIAL_WINDOW_SIZE:
-                self._resize(value)
+                self._sending.resize(value)
             elif (key == frames.ENABLE_PUSH and value > 1) or (
                 key == frames.MAX_FRAME_SIZE and not MAX_FRAME <= value < 1 << 24
             ):
                 raise Broken(Error.PROTOCOL, why="a setting out of its range")
-        self._out.append(frames.head(0, frames.SETTINGS, frames.ACK, 0))
-        self._send_all()
-
-    def _resize(self, value: int) -> None:
-        if value > MAX_WINDOW or any(value + state.delta > MAX_WINDOW for state in self._streams.values()):
-            raise Broken(Error.FLOW_CONTROL, why="a window has at most 2147483647 bytes")
-        self._initial = value
+        self._sending.out.append(frames.head(0, frames.SETTINGS, frames.ACK, 0))
+        self._sending.go_on()
 
     def _window_update(self, _flags: int, stream: int, payload: bytes) -> None:
         _check(payload, 4, stream <= self._highest)
         more = int.from_bytes(payload, "big") & MAX_WINDOW
         if not more:
             raise Broken(Error.PROTOCOL, stream, why="a window grows by 1 at least")
-        if not stream:
-            self._window += more
-            if self._window > MAX_WINDOW:
-                raise Broken(Error.FLOW_CONTROL, why="a window has at most 2147483647 bytes")
-            self._send_all()
-        elif (state := self._streams.get(stream)) is not None:
-            state.delta += more
-            if self._initial + state.delta > MAX_WINDOW:
-                raise Broken(Error.FLOW_CONTROL, stream, why="a window has at most 2147483647 bytes")
-            self._send(stream, state)
-
-    def _send_all(self) -> None:
-        if self._unsent:
-            for stream, state in list(self._streams.items()):
-                self._send(stream, state)
-
-    def _send(self, stream: int, state: _Stream) -> None:
-        """Send of an unsent answer what the windows let through."""
-        while state.unsent and (room := min(MAX_FRAME, self._window, self._initial + state.delta)) > 0:
-            piece, state.unsent = state.unsent[:room], state.unsent[room:]
-            size = len(piece)
-            self._window -= size
-            state.delta -= size
-            self._unsent -= size
-            self._out += frames.head(size, frames.DATA, 0 if state.unsent else frames.END_STREAM, stream), piece
-            if not state.unsent:
-                self._finish(stream, state)
-
-    def _finish(self, stream: int, state: _Stream) -> None:
-        del self._streams[stream]
-        if state.cut:
-            self._reset(stream, Error.NO_ERROR)
+        self._sending.widen(stream, more)
 
     def _forget(self, stream: int) -> None:
-        state = self._streams.pop(stream, None)
+        state = self._sending.streams.pop(stream, None)
         if state is not None:
-            self._unsent -= len(state.unsent)
+            self._sending.unsent -= len(state.unsent)
             self._held -= len(state.body)
-
-    def _reset(self, stream: int, code: int) -> None:
-        self._out.append(frames.number(frames.RST_STREAM, stream, code))
 
     def _end(self, error: Broken) -> None:
         """End the stream, or the connection, that is broken."""
         if error.stream and self._calm >= EARNED:
             self._calm -= EARNED
             self._forget(error.stream)
-            self._reset(error.stream, error.code)
+            self._sending.reset(error.stream, error.code)
             return
         code, why = (Error.ENHANCE_YOUR_CALM, "too many faults") if error.stream else (error.code, error.why)
-        self._out.append(frames.goaway(self._highest, code, why))
+        self._sending.out.append(frames.goaway(self._highest, code, why))
         self.closing, self.ready, self.why, self._data = True, False, why, b""
 
     def _spend(self, cost: int) -> None:
         self._calm -= cost
         if self._calm < 0:
             raise Broken(Error.ENHANCE_YOUR_CALM, why="too much besides requests")
-
-
-class _Stream:
-    """A request that is not answered in full. `delta` is its window's difference from the initial one; `cut`: its rest
-    is not read."""
-
-    __slots__ = ("asked", "body", "complete", "cut", "delta", "received", "unsent")
-
-    def __init__(self, asked: Head | Problem, complete: bool) -> None:
-        self.asked, self.complete = asked, complete
-        self.body = self.unsent = b""
-        self.delta = self.received = 0
-        self.cut = False
 
 
 class _Block(NamedTuple):

@@ -70,6 +70,6 @@ def test_random_peers() -> None:
             http.take()
         assert not (http.closing and http.ready)
         if isinstance(http, Http2):
-            assert len(http._streams) <= STREAMS
-            assert http._unsent <= UNSENT + 9 * len(QUERY)
+            assert len(http._sending.streams) <= STREAMS
+            assert http._sending.unsent <= UNSENT + 9 * len(QUERY)
     assert requests > ROUNDS // 4

@@ -205,7 +205,7 @@ def test_a_peer_without_a_window_holds_little(peer: Peer) -> None:
         peer.post(stream)
     peer.serve(b"x" * 60000)
     assert set(peer.resets().values()) == {Error.REFUSED_STREAM}
-    assert UNSENT < peer.http._unsent <= UNSENT + 60000
+    assert UNSENT < peer.http._sending.unsent <= UNSENT + 60000
 
 
 def test_the_connections_window_is_refilled(peer: Peer) -> None:
@@ -443,7 +443,7 @@ def test_incomplete_contents_are_bounded_together(peer: Peer) -> None:
             refused = peer.resets() | refused
     fitting = MOST_HELD // MAX_BODY
     assert refused == dict.fromkeys(range(2 * fitting + 1, 41, 2), Error.REFUSED_STREAM)
-    assert sum(len(state.body) for state in peer.http._streams.values()) <= MOST_HELD
+    assert sum(len(state.body) for state in peer.http._sending.streams.values()) <= MOST_HELD
     for stream in range(1, 2 * fitting, 2):
         peer.frame(frames.DATA, frames.END_STREAM, stream)
     assert len(peer.serve()) == fitting
@@ -460,7 +460,7 @@ def test_incomplete_contents_are_bounded_together(peer: Peer) -> None:
                 peer.frame(frames.DATA, frames.PADDED, stream, b"\xff" + b"\0" * 255 + b"x")
             peer.frame(frames.DATA, frames.END_STREAM, stream)
         peer.serve()
-    assert (peer.http._held, peer.http._streams, peer.http.closing) == (0, {}, False)
+    assert (peer.http._held, peer.http._sending.streams, peer.http.closing) == (0, {}, False)
 
 
 def test_many_settings_in_a_frame(peer: Peer) -> None:
@@ -468,7 +468,7 @@ def test_many_settings_in_a_frame(peer: Peer) -> None:
     peer.head(1, POST)
     peer.frame(frames.SETTINGS, 0, 0, (b"\0\4" + b"\0\0\x40\0") * (CALM + 1))
     assert peer.goes_away() == Error.ENHANCE_YOUR_CALM
-    assert peer.http._initial == frames.WINDOW
+    assert peer.http._sending._initial == frames.WINDOW
 
 
 def test_an_endless_client_may_do_what_is_usual(peer: Peer) -> None:
