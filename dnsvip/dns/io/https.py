@@ -32,7 +32,7 @@ MOST_HELD = 2 * MAX_FRAME
 Respond: TypeAlias = Callable[
     [bytes, IPv4Address | IPv6Address, Arrival], tuple[bytes | Iterator[bytes] | Later | None, bool]
 ]
-"""(message, source, arrival) -> the response, as `tcp.Respond`, and whether it is for its requester alone."""
+"""(message, source, arrival) -> the response, as `application.Respond`, and whether it is for its requester alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Service:
 
 
 class Https:
-    """What is spoken on one stream: `tcp.Application`."""
+    """What is spoken on one stream: `Application`."""
 
     __slots__ = ("_due", "_http", "_known", "_named", "_ongoing", "_service", "_stream", "_told", "_yields")
 

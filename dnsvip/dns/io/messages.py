@@ -9,7 +9,7 @@ from dnsvip.dns.protocol.message import MAX_QUERY
 
 
 class Messages:
-    """What is spoken on one stream: `tcp.Application`. An answer that takes long holds up no later one; the others keep
+    """What is spoken on one stream: `Application`. An answer that takes long holds up no later one; the others keep
     the order of their questions."""
 
     __slots__ = ("_framer", "_ongoing", "_stream", "_yields")

@@ -23,12 +23,13 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Geo
+from dnsvip.dns.io.application import Application, Listening
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.https import Service
 from dnsvip.dns.io.latency import Latency
 from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.responder import Make, Responder, Waiting
-from dnsvip.dns.io.tcp import Application, Listening, Stream
+from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.io.tls import Terminator
 from dnsvip.dns.io.top import DnsTop
 from dnsvip.dns.io.turns import DatagramTurns

@@ -11,23 +11,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Protocol, TypeAlias, cast
+from typing import cast
 
-from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.application import Application, Listening
 from dnsvip.dns.io.gate import Gate, StreamTurns
-from dnsvip.dns.io.responder import Later
-from dnsvip.dns.io.tls import MOST_HELD, Broken, Channel, Refused, Terminator
+from dnsvip.dns.io.tls import MOST_HELD, Broken, Channel, Refused
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
-
-Respond: TypeAlias = Callable[[bytes, IPv4Address | IPv6Address, Arrival], bytes | Iterator[bytes] | Later | None]
-"""(message, source, arrival) -> the response, None for none; an iterator of its messages for a zone transfer and
-what takes long, in which empty ones are pauses; a future of the response to an update."""
-
 
 RECORDS = 8
 """Records of TLS that are decrypted in one turn: a message often has several."""
@@ -39,40 +31,6 @@ TOGETHER = 1 << 14
 
 FINE = 0.05
 """Seconds by which the time of being idle may be wrong: a busy stream is not noted for each message."""
-
-
-class Application(Protocol):
-    """What is spoken on one stream. It belongs to that stream, which it writes to and asks for turns (`Stream.write`,
-    `wake`), and tells of each query (`touch`) and of its end (`finish`)."""
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read. Nothing is answered here: a turn follows."""
-
-    def full(self) -> bool:
-        """Whether it holds more than it should: no more is read until its turn is over."""
-
-    def busy(self) -> bool:
-        """Whether answers are under way: the stream is not idle."""
-
-    def work(self) -> bool:
-        """Answer one message, or take a step of a long answer; whether there may be more to do now."""
-
-    def end(self) -> None:
-        """The peer has sent all, and all is answered: it calls `Stream.finish`."""
-
-    def stop(self) -> None:
-        """The stream ends now; last words may still be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """What streams of one listener have in common. `speaks` makes the application of what ALPN has chosen, None where
-    nothing was; `tls` is None for streams in the clear."""
-
-    arrival: Arrival
-    respond: Respond
-    speaks: Mapping[str | None, Callable[[Stream], Application]]
-    tls: Terminator | None = None
 
 
 class Stream(asyncio.BufferedProtocol):

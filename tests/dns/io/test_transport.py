@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.application import Listening
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.server import STREAM_BUFFER, DnsServer
-from dnsvip.dns.io.tcp import Listening, Stream
+from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone

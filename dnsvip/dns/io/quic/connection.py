@@ -24,12 +24,12 @@ from aioquic.quic.packet import QuicErrorCode
 from aioquic.tls import AlertDescription
 
 from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.application import Respond
 from dnsvip.dns.io.buffers import Destination
 from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.quic.accepted import Accepted
 from dnsvip.dns.io.quic.doq import Carrier
 from dnsvip.dns.io.responder import Later
-from dnsvip.dns.io.tcp import Respond
 
 MOST_WAITING = 1 << 16
 """Bytes of a connection's datagrams that wait for its turn; others are lost, and sent again."""

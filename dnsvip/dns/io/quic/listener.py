@@ -32,13 +32,13 @@ from cryptography.x509 import Certificate
 
 from dnsvip.dns.hotpath.keys import peer_of
 from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.application import Respond
 from dnsvip.dns.io.buffers import BATCH, Destination
 from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.quic.accepted import Accepted, Tickets
 from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.handshakes import Handshakes, Newcomer
 from dnsvip.dns.io.quic.resets import SHORTEST, Resets
-from dnsvip.dns.io.tcp import Respond
 from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
 

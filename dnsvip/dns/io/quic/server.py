@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.io.application import Respond
 from dnsvip.dns.io.gate import Gate
 from dnsvip.dns.io.quic.accepted import Tickets
 from dnsvip.dns.io.quic.connection import Connection, Sessions
@@ -18,7 +19,6 @@ from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.handshakes import Handshakes
 from dnsvip.dns.io.quic.listener import QuicListener, Resources
 from dnsvip.dns.io.quic.resets import Resets
-from dnsvip.dns.io.tcp import Respond
 from dnsvip.dns.protection.proxy import FrontEnds
 
 
