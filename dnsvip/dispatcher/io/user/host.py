@@ -76,11 +76,12 @@ def _flags(name: str) -> int:
 
 def dropped(name: str) -> int:
     """How many packets a network device of this process's namespace has dropped because nobody read them in time; 0
-    where there is none."""
-    for line in Path("/proc/net/dev").read_text().splitlines():
-        device, _, figures = line.partition(":")
-        if device.strip() == name:
-            return int(figures.split()[_TX_DROPPED])
+    where there is none, or nobody tells."""
+    with suppress(OSError):
+        for line in Path("/proc/net/dev").read_text().splitlines():
+            device, _, figures = line.partition(":")
+            if device.strip() == name:
+                return int(figures.split()[_TX_DROPPED])
     return 0
 
 
