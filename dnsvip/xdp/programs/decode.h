@@ -246,6 +246,22 @@ __noinline int hear_label(void)
 	return 0;
 }
 
+/* Rejects the authentic address of work.carrier. Its payload is remembered, so that it costs one decryption however often
+ * it comes. Always 0. (Global, so that the kernel verifies it by itself, once.) */
+__noinline int reject_payload(__u32 reason, __u32 tier, __u32 proven)
+{
+	struct site *site = current_site();
+	struct lanes *l = lanes_now();
+	struct work *w = work();
+
+	if (!site || !l || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
+		return 0;
+	if (w->decrypted && !proven)
+		remember_decoded(w, l,
+				 w->carrier == IN_SOURCE ? whole : site->clusters[w->address_verdict.cluster].mac_mask);
+	return set_address_verdict(&w->address_verdict, reason, tier);
+}
+
 /* Judges the payload of an authentic address of work.carrier, whose key is in an epoch slot of its cluster, into
  * work.address_verdict. Always 0. */
 __noinline int judge(__u32 slot, __u32 proven)
@@ -273,12 +289,12 @@ __noinline int judge(__u32 slot, __u32 proven)
 	client = client_of(j);
 	number = payload_tier(w, c, f, client);
 	if (number >= MAX_TIERS)
-		return set_address_verdict(j, REASON_BAD_PAYLOAD, c->fallback_tier);
+		return reject_payload(REASON_BAD_PAYLOAD, c->fallback_tier, proven);
 	if (client && client->ended)
-		return set_address_verdict(j, REASON_REVOKED, NONE);
+		return reject_payload(REASON_REVOKED, NONE, proven);
 	w->deadline = deadline_of(c, f, e, w->payload);
 	if (w->seconds >= w->deadline && !(w->running && (__u64)w->seconds - c->session_seconds < w->deadline))
-		return set_address_verdict(j, REASON_EXPIRED, c->expired_tier);
+		return reject_payload(REASON_EXPIRED, c->expired_tier, proven);
 	tier = &site->tiers[number];
 	everybodys = !j->client && number == c->default_tier;
 	speak_for(w, client);

@@ -57,6 +57,9 @@ def packets_of(tier: str) -> Iterator[bytes]:
             yield segment(vip, port=port)
             yield segment(vip, ACK, port=port)
             yield segment(vip, port=port)
+    for vip in (address(tier, 1001, 5, expiry=0), address(tier, 1002, 5), address(tier, 1003, 5)):
+        yield segment(vip, port=40_020)  # expired; of a client that has to prove itself, of one without a record
+        yield segment(vip, port=40_021)
     vip = vips[0]
     yield segment(PLAIN)
     yield segment(vip, FIN | SYN)
