@@ -85,7 +85,6 @@ class Resources(NamedTuple):
     front_ends: FrontEnds
     handshakes: Handshakes
     tickets: Tickets
-    resets: Resets
     retry: QuicRetryTokenHandler
     suspects: Callable[[IPv4Address | IPv6Address], bool]
     tally: Counter[str]
@@ -98,7 +97,7 @@ class QuicListener:
         self, sock: socket.socket, arrival: Arrival, sessions: Sessions, credentials: Credentials, shared: Resources
     ) -> None:
         self._arrival, self._sessions, self._credentials, self._shared = arrival, sessions, credentials, shared
-        self._tally = shared.tally
+        self._tally, self._resets = shared.tally, Resets()
         self._connections: dict[bytes, Connection] = {}
         self._configured = credentials.configuration, credentials.configuration
         self._clock = asyncio.get_running_loop().time
@@ -156,7 +155,7 @@ class QuicListener:
     def _stray(self, data: bytes, id_: bytes, destination: Destination) -> None:
         """Tell who goes on with a connection that is no more."""
         self._count("stray")
-        if reset := self._shared.resets.answer(data, id_, self._clock()):
+        if reset := self._resets.answer(data, id_, self._clock()):
             self._count("resets")
             self.send([(reset, destination)])
 
@@ -269,7 +268,7 @@ class QuicListener:
             connection.certificate_end = certificate.not_valid_after_utc.timestamp()
 
         asked = vouch if credentials.asks else None
-        quic = Accepted(self._configuration(), original, retried, shared.tickets, shared.resets.token, greet, asked)
+        quic = Accepted(self._configuration(), original, retried, shared.tickets, self._resets.token, greet, asked)
         connection = Connection(
             quic, source, self._arrival, self._sessions, self, shared.respond, shared.gate, self._tally
         )

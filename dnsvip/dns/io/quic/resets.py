@@ -1,8 +1,8 @@
 """Stateless reset (RFC 9000 section 10.3): who goes on with a connection that is no more here learns it at once.
 
-The token that proves a reset is made of the connection id by a key of this process: who sends the id of a connection to
-another process or node learns nothing that ends it there (section 21.11). So a reset is understood of connections that
-this process has had, and after a restart peers wait until theirs are idle.
+The token that proves a reset is made of the connection id by a key of this listener in this process: who sends the id of
+a connection to any other learns nothing that ends it (section 21.11). So a reset is understood of connections that were
+here, and after a restart peers wait until theirs are idle.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LONGEST = 43
 """Bytes of a reset: as many as a short packet has, and no more than it takes to look like one."""
 
 A_SECOND = 200
-"""Resets of one process: a flood of datagrams that belong nowhere is not a flood of answers."""
+"""Resets of one listener: a flood of datagrams that belong nowhere is not a flood of answers."""
 
 
 class Resets:
-    """The tokens of this process, and what is sent with them."""
+    """The tokens of one listener, and what is sent with them."""
 
     def __init__(self) -> None:
         self._key = os.urandom(32)

@@ -1,4 +1,4 @@
-"""All QUIC listeners of a server, and what they share: handshakes, tickets, the keys of Retry and of resets."""
+"""All QUIC listeners of a server, and what they share: handshakes, tickets, the key of Retry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.credentials import QuicCredentials
 from dnsvip.dns.io.quic.handshakes import Handshakes
 from dnsvip.dns.io.quic.listener import QuicListener, Resources
-from dnsvip.dns.io.quic.resets import Resets
 from dnsvip.dns.protection.proxy import FrontEnds
 
 
@@ -37,9 +36,7 @@ class QuicServer:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._handshakes = Handshakes(tally)
         retry = QuicRetryTokenHandler()
-        self._shared = Resources(
-            respond, gate, front_ends, self._handshakes, Tickets(), Resets(), retry, suspects, tally
-        )
+        self._shared = Resources(respond, gate, front_ends, self._handshakes, Tickets(), retry, suspects, tally)
         self._listeners: list[QuicListener] = []
 
     def listen(self, sock: socket.socket, arrival: Arrival, sessions: Sessions, credentials: QuicCredentials) -> None:

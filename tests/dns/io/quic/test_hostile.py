@@ -150,6 +150,25 @@ def test_resets(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts(own)["resets"] <= 1 + 3 * 3
 
 
+def test_no_reset_by_another_listener(settings: DnsSettings) -> None:
+    """Who has seen the id of a connection and sends it to another listener of the server gets nothing that ends the
+    connection (RFC 9000 section 21.11)."""
+    with Running(world_snapshot(), settings=replace(settings, listen=(*settings.listen, OTHER))) as running:
+        ports = {endpoint.name: endpoint.port for endpoint in running.server.endpoints}
+        client = Bare(ports["quic"])
+        client.exchange(3)
+        client.quic.send_stream_data(client.quic.get_next_available_stream_id(), frame(question()), end_stream=True)
+        *_, seen = client.due()
+        observer = Bare(ports[OTHER.name])
+        observer.send(seen)
+        [reset] = observer.take()
+        peers = client.quic._peer_cid, *client.quic._peer_cid_available
+        assert reset[-resets.TOKEN_BYTES :] not in {peer.stateless_reset_token for peer in peers}
+
+
+OTHER = Listener("https://127.0.0.1:0", "web")
+
+
 def test_behind_a_front_end(settings: DnsSettings) -> None:
     """A PROXY header before each datagram names the client, whose address the connection stays with; without one, and
     with one cut short, there is no answer, and from elsewhere a header is noise."""
