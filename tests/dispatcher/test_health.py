@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,6 +23,7 @@ from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.health import checks as health_module
 from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, with_health
 from dnsvip.dispatcher.io.health.links import Links
+from dnsvip.dispatcher.io.health.places import LEAST_SECONDS
 from dnsvip.dispatcher.io.health.probes import Contexts, Result, probe_agent, probe_http, probe_tcp, url_of
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Site, Snapshot
 from dnsvip.site.rules import check_one
@@ -448,6 +450,34 @@ async def test_a_pool_leaves_places_to_others() -> None:
         await until(lambda: bool(list(health.usable(["other"]))))
         await until(lambda: any("others were being checked" in row["note"] for row in health.status()))
         assert time.monotonic() - begun < 20  # instead of a minute for each round
+        silent.set()
+
+
+async def test_a_pool_costs_others_no_time() -> None:
+    """However many servers of a pool do not answer, the only one of another pool has the whole timeout of its check."""
+    silent = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(LEAST_SECONDS + 0.5)
+        await http("200 OK")(reader, writer)
+
+    health = Health()
+    async with listening(hang) as dead, listening(slow) as late, watching(health):
+        many = snapshot(Check(agent=dead, interval=0.1, timeout=60), *[ServerState.UP] * 300).site.pools["p"]
+        check = Check(http=f"http://[{{address}}]:{late}/", interval=0.1, timeout=5)
+        one = replace(snapshot(check).site.pools["p"], name="other")
+        health.update(Snapshot(1, Site(pools={"p": many, "other": one})))
+
+        def row() -> dict[str, Any]:
+            return next(row for row in health.status() if row["pool"] == "other")
+
+        await until(lambda: row()["probes"] >= 2)
+        assert any("others were being checked" in each["note"] for each in health.status())
+        assert (row()["failures"], row()["note"]) == (0, "")
         silent.set()
 
 

@@ -1,16 +1,17 @@
 """Places for the probes of all pools, so that no pool keeps the others' servers unchecked.
 
 So many run at once, so many begin in a second, as packets wait for each, and who waits has a place in the turn of its
-pool. A probe of a server that does not answer may take a minute: while others wait for a place, the one that has run
-longest ends, once it has had LEAST_SECONDS.
+pool. A probe of a server that does not answer may take a minute: while others wait for a place, one ends that has had
+LEAST_SECONDS, of the pool with most under way the one that has run longest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from dnsvip.fair_queue import FairQueue
 
@@ -27,14 +28,21 @@ class GaveWay(Exception):
     """A probe has ended for another one."""
 
 
+class _Running(NamedTuple):
+    """A probe that has a place: of which pool, since when."""
+
+    pool: str
+    since: float
+
+
 class ProbePlaces:
     """At most `most` probes at once. One event loop."""
 
     def __init__(self, most: int) -> None:
         self._free = most
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(sys.maxsize)
-        self._running: dict[asyncio.Task[Any], float] = {}
-        """When each began, the first one first."""
+        self._running: dict[asyncio.Task[Any], _Running] = {}
+        """Those that have not been told to end, the first one first."""
         self._ended: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._pumping: asyncio.TimerHandle | None = None
@@ -44,7 +52,7 @@ class ProbePlaces:
         """The result of a probe, in the turn of its pool; raises GaveWay."""
         await self._take(pool)
         task = asyncio.ensure_future(probe())
-        self._running[task] = asyncio.get_running_loop().time()
+        self._running[task] = _Running(pool, asyncio.get_running_loop().time())
         try:
             return await task
         except asyncio.CancelledError:
@@ -55,7 +63,7 @@ class ProbePlaces:
         finally:
             task.cancel()
             self._ended.discard(task)
-            del self._running[task]
+            self._running.pop(task, None)
             self._give()
 
     async def _take(self, pool: str) -> None:
@@ -95,18 +103,24 @@ class ProbePlaces:
         self._pump()
 
     def _hurry(self) -> None:
-        """End the first probe once it has had its time, if others wait then."""
+        """End a probe of the pool with most once it has had its time, if others wait then."""
         if self._timer is None and len(self._waiting) and not self._free:
-            loop = asyncio.get_running_loop()
-            first = next((began for task, began in self._running.items() if task not in self._ended), loop.time())
-            self._timer = loop.call_at(first + LEAST_SECONDS, self._end_first)
+            loop, first = asyncio.get_running_loop(), self._first()
+            since = loop.time() if first is None else self._running[first].since
+            self._timer = loop.call_at(since + LEAST_SECONDS, self._end_first)
 
     def _end_first(self) -> None:
         self._timer = None
         late = asyncio.get_running_loop().time() - LEAST_SECONDS
-        for task, began in self._running.items() if len(self._waiting) and not self._free else ():
-            if began <= late and task not in self._ended:
-                self._ended.add(task)
-                task.cancel()
-                break
+        first = self._first() if len(self._waiting) and not self._free else None
+        if first is not None and self._running[first].since <= late:
+            del self._running[first]
+            self._ended.add(first)
+            first.cancel()
         self._hurry()
+
+    def _first(self) -> asyncio.Task[Any] | None:
+        """Of the probes of the pools that have most of them the one that has run longest."""
+        numbers = Counter(one.pool for one in self._running.values())
+        most = max(numbers.values(), default=0)
+        return next((task for task, one in self._running.items() if numbers[one.pool] == most), None)

@@ -1,6 +1,6 @@
 """Stateless reset (RFC 9000 section 10.3): who goes on with a connection that is no more here learns it at once.
 
-The token that proves a reset is made of the connection id by a key of this listener in this process: who sends the id of
+The token that proves a reset is made of the connection id by a key of one listener of one process: who sends the id of
 a connection to any other learns nothing that ends it (section 21.11). So a reset is understood of connections that were
 here, and after a restart peers wait until theirs are idle.
 """
