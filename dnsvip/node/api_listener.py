@@ -20,7 +20,7 @@ from dnsvip.dns.io.listener_files import stamp_of
 from dnsvip.errors import PlatformError
 from dnsvip.node.give_way import never
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
-from dnsvip.node.http_connections import Connections, Listening, bound
+from dnsvip.node.http_connections import Connections, Listening, bound, plain
 from dnsvip.node.http_paths import bound_paths
 from dnsvip.site import parse_endpoint
 from dnsvip.site.io.unix_socket import bound_unix
@@ -90,7 +90,7 @@ def _listen(
             listen=settings.listen,
             mend='set [admin] tls = { certificate = "FILE", key = "FILE" }, or listen on 127.0.0.1 or "unix:PATH"',
         )
-    listening = connections.listen(runner, bound(host, port), certificate.context if certificate else None)
+    listening = connections.listen(runner, bound(host, port), (lambda: certificate.context) if certificate else plain)
     return f"{'https' if certificate else 'http'}://{host_port(*listening.address)}", listening
 
 
@@ -120,9 +120,8 @@ class Certificate:
             return
         self._stamp_in_use = stamp
         try:
-            _load(self._files)  # complete and valid before the one in use is replaced
-            self.context.load_cert_chain(self._files.certificate, self._files.key)
-        except (PlatformError, OSError) as error:
+            self.context = _load(self._files)
+        except PlatformError as error:
             log.error("the API's new certificate cannot be used, keeping the previous one", error=str(error))
         else:
             log.info("renewed the API's certificate")

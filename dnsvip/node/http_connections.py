@@ -41,6 +41,13 @@ BUFFER = 1 << 17
 """Bytes of answers that the kernel holds of a connection, at twice as much memory; by default up to 4 MB, for anybody
 who sends requests and does not read."""
 
+Context = Callable[[], ssl.SSLContext | None]
+"""What a connection that begins now speaks TLS with; None for plain HTTP."""
+
+
+def plain() -> None:
+    """No TLS."""
+
 
 class Connections:
     """The connections of one listener within `limits`; `most` (descriptors) bounds them further.
@@ -134,11 +141,9 @@ class Connections:
 
         return noted
 
-    def listen(self, runner: web.BaseRunner, sock: socket.socket, context: ssl.SSLContext | None = None) -> Listening:
+    def listen(self, runner: web.BaseRunner, sock: socket.socket, context: Context = plain) -> Listening:
         """Serve a runner's application at a bound socket, until that is closed. Raises OSError."""
         assert runner.server is not None  # noqa: S101 - it is set up
-        if context is not None:
-            context.sni_callback = self.give_way  # called by every handshake, before it computes anything costly
         return Listening(sock, lambda inner=runner.server: Guard(self, inner()), context)  # type: ignore[misc]
 
 
@@ -152,7 +157,7 @@ def bound(host: str, port: int) -> socket.socket:
 class Listening:
     """A listening socket whose connections are bounded from the moment they are accepted, TLS or not."""
 
-    def __init__(self, sock: socket.socket, make: Callable[[], Guard], context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, sock: socket.socket, make: Callable[[], Guard], context: Context = plain) -> None:
         self.address: tuple[str, int] = sock.getsockname()[:2]
         """Address and port."""
         self._make, self._context = make, context
@@ -163,7 +168,7 @@ class Listening:
         self._acceptor.close()
 
     def _open(self, sock: socket.socket, peer: object) -> None:
-        self._make().open(sock, peer, self._context)
+        self._make().open(sock, peer, self._context())
 
 
 class Guard(asyncio.Protocol):
@@ -198,7 +203,10 @@ class Guard(asyncio.Protocol):
 
     async def _open(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        seconds = self._connections.limits.head_seconds if context else None
+        seconds = None
+        if context is not None:
+            context.sni_callback = self._connections.give_way  # before the handshake computes anything costly
+            seconds = self._connections.limits.head_seconds
         try:
             await loop.connect_accepted_socket(lambda: self, sock, ssl=context, ssl_handshake_timeout=seconds)
         except (OSError, EOFError, asyncio.CancelledError):  # the peer's fault, it is gone, or it made room

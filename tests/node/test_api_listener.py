@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dnsvip.node.api_listener import Certificate
+from dnsvip.site.node_admin import TlsFiles
 from tests.node.serving import NODE, Node, node, within
 
 TLS = 'listen = "127.0.0.1:{api}"\ntls = {{ certificate = "api.pem", key = "api.key" }}'
@@ -66,6 +68,21 @@ def test_tls(tmp_path: Path) -> None:
         second = certify(tmp_path)
         within(20, lambda: shown(served) == second)
         assert served.dnsvip("tiers", "list", *where, "--ca", "api.pem").returncode == 0
+
+
+def test_files_that_change_between_two_reads(tmp_path: Path) -> None:
+    """A certificate whose key is not there yet leaves the pair in use: it is replaced as a whole, never changed."""
+    first, files = certify(tmp_path), TlsFiles(tmp_path / "api.pem", tmp_path / "api.key")
+    certificate = Certificate(files)
+    before, key = certificate.context, files.key.read_bytes()
+    second = certify(tmp_path)
+    files.key.write_bytes(key)
+    certificate.reload_if_changed()
+    assert first != second
+    assert certificate.context is before
+    certify(tmp_path)
+    certificate.reload_if_changed()
+    assert certificate.context is not before
 
 
 def test_a_wrong_certificate(tmp_path: Path) -> None:

@@ -122,6 +122,21 @@ async def _handshakes_give_way(tmp_path: Path) -> None:
             writer.close()
 
 
+class Queue(socket.socket):
+    """A device of one queue: packets are what the other end of a pair sends."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def ready(self, _: int) -> list[int]:
+        """See Device."""
+        return [self.fileno()]
+
+    def dropped(self) -> int:
+        """See Device."""
+        return 0
+
+
 @LOOPS
 def test_packets_beside_connections(run: Run) -> None:
     """In a dispatcher, a packet that comes while many connections are made, asked on and ended together is handled
@@ -130,10 +145,11 @@ def test_packets_beside_connections(run: Run) -> None:
 
 
 async def _packets_beside_connections() -> None:
-    device, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    device, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours = Queue(fileno=end.detach())
     ours.setblocking(False)
     loop = PacketLoop(Flows(64), Paths(), UserEvents(), DISCARD)
-    loop.start(ours.fileno(), 1500)
+    loop.start(ours, 1500)
     urgent, waiting = GiveWay(loop.poll), []
 
     def step(*_: object) -> None:

@@ -51,7 +51,7 @@ async def listening(
     app.router.add_get("/large", large)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    server = connections.listen(runner, bound("127.0.0.1", 0), context)
+    server = connections.listen(runner, bound("127.0.0.1", 0), lambda: context)
     yield server.address[1]
     server.close()
     await runner.cleanup()
