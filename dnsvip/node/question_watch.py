@@ -72,6 +72,7 @@ class QuestionWatch:
         self._server = server
         self._sinks: list[Sink] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._thinning: asyncio.TimerHandle | None = None
         self._one_in = 1
         self._seen = self.unseen = self._thinned = 0
         self._at = 0.0
@@ -99,21 +100,23 @@ class QuestionWatch:
         if len(self._sinks) == 1:
             self._thinned = self._seen
             self._sample(1)
+            self._thin()
 
         def stop() -> None:
             self._sinks.remove(sink)
             if not self._sinks:
                 self._server.sample("watch", None)
+                if self._thinning is not None:
+                    self._thinning.cancel()
 
         return stop
 
-    def thin(self) -> None:
-        """See fewer questions, or more, by how many there are; call it often."""
+    def _thin(self) -> None:
+        """See fewer questions from now on, or more, by how many there are, whether or not those who watch read them."""
+        self._thinning = asyncio.get_running_loop().call_later(THINNING_SECONDS, self._thin)
         now = time.monotonic()
-        if now - self._at < THINNING_SECONDS:
-            return
         seen = self._seen - self._thinned
-        rate, self._thinned, self._at = seen / (now - self._at), self._seen, now
+        rate, self._thinned, self._at = seen / max(now - self._at, THINNING_SECONDS), self._seen, now
         self.unseen += seen * (self._one_in - 1)
         if rate > MOST_SEEN:
             self._sample(self._one_in * 2)
@@ -153,14 +156,13 @@ class QuestionWatch:
             await write(writer, {"error": str(error)})
 
     def _showing(self, matches: Matches, writer: asyncio.StreamWriter) -> Coroutine[Any, Any, None]:
-        queue, bases = deque[Mapping[str, Any]](), self._server.engine.session_bases
-        lost = 0
+        queue, lost = deque[Mapping[str, Any]](), 0
 
         def sink(sample: Sample) -> None:
             nonlocal lost
             if len(queue) >= QUEUE:
                 lost += 1
-            elif (document := question(sample, bases)) and matches(document, sample):
+            elif (document := question(sample, self._server.engine.session_bases)) and matches(document, sample):
                 queue.append(document)
 
         async def show() -> None:
@@ -170,7 +172,6 @@ class QuestionWatch:
                 await write(writer, {"watching": True})
                 while True:
                     await asyncio.sleep(0.05)
-                    self.thin()
                     while queue:
                         await write(writer, {"question": queue.popleft()})
                     if lost or self.unseen != unseen:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.errors import PlatformError
 from dnsvip.node import question_watch
 from dnsvip.node.question_watch import watched
+from dnsvip.site import SessionFrom
 from dnsvip.site.node_dns import DnsSettings, Listener
 from tests.dns.hotpath.test_fastpath import opt, question
 from tests.dns.world import world_snapshot
@@ -117,6 +119,39 @@ async def test_nothing_while_nobody_watches(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             while made.logs:
                 await asyncio.sleep(0.01)
+
+
+async def test_who_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher whose terminal is held costs the server no more samples than others."""
+    monkeypatch.setattr(question_watch, "THINNING_SECONDS", 0.2)
+    async with server(tmp_path) as made:
+        with socket.socket(socket.AF_UNIX) as held:
+            held.connect(str(tmp_path / f"dns-{os.getpid()}.sock"))
+            held.sendall(b'{"match": {}}\n')
+            async with asyncio.timeout(10):
+                while not made.logs:
+                    await asyncio.sleep(0.01)
+            for _ in range(16):
+                await ask(made, *[question(NAMES[0], 1)] * 50)
+            await asyncio.sleep(0.2)
+            monkeypatch.setattr(question_watch, "MOST_SEEN", 20)
+            for _ in range(6):
+                await ask(made, *[question(NAMES[0], 1)] * 50)
+                await asyncio.sleep(0.1)
+            assert made.logs["watch"].one_in > 1
+
+
+async def test_a_session_that_begins_meanwhile(tmp_path: Path) -> None:
+    """The names of sessions are not shown, also of a service that has come after the watcher."""
+    async with server(tmp_path) as made:
+        watcher = await Watcher.watching(tmp_path)
+        await watcher.next()
+        world = world_snapshot()
+        each = world.site.services["*.each.example.test"]
+        services = {**world.site.services, each.name: replace(each, session=SessionFrom.LABEL)}
+        made.update(replace(world, generation=2, site=replace(world.site, services=services)))
+        await ask(made, question("secret.each.example.test"))
+        assert (await watcher.next())["question"]["qname"] == "*.each.example.test."
 
 
 async def test_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
