@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from dnsvip.dns.querylog import Sample, record
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.errors import ConfigError, DnsvipError
+from dnsvip.suggestion import did_you_mean
 from dnsvip.telemetry.local_socket import bound, until_hangup, write
 
 if TYPE_CHECKING:  # who watches needs no server
@@ -208,6 +210,10 @@ def matching(line: bytes) -> Matches:
         raise ConfigError("a request must be one line of JSON, an object with match") from None
     if unknown := others.keys() - {"tier", "outcome"}:
         raise ConfigError(f"questions have no {', '.join(sorted(unknown))}")
+    outcome, known = others.get("outcome"), [each.value for each in DnsOutcome]
+    if outcome is not None and outcome not in known:
+        meant = did_you_mean(str(outcome), known)
+        raise ConfigError(f"{outcome!r} is not an outcome{meant} (there is: {', '.join(known)})")
     network = _network(what)
     name = "" if what is None else str(what).lower().rstrip(".") + "."
 

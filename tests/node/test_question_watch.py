@@ -181,7 +181,17 @@ async def test_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert 200 <= shown + unseen <= 400
 
 
-@pytest.mark.parametrize("line", [b"x\n", b"[]\n", b"{}\n", b'{"match": 1}\n', b'{"match": {"server": "x"}}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"x\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"match": 1}\n',
+        b'{"match": {"server": "x"}}\n',
+        b'{"match": {"outcome": "nxdomian"}}\n',
+    ],
+)
 async def test_bad_requests(tmp_path: Path, line: bytes) -> None:
     """What is no request is refused, and the connection ends."""
     async with server(tmp_path):
