@@ -130,7 +130,7 @@ class Queue(socket.socket):
 
     def ready(self, _: int) -> list[int]:
         """See Device."""
-        return [self.fileno()]
+        return [self.fileno()] if select.select([self], [], [], 0)[0] else []
 
     def dropped(self) -> int:
         """See Device."""
