@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -300,6 +301,43 @@ def test_watching(pair: Pair) -> None:
     assert {(row["query_address"], row["qname"], row["rcode"], row["outcome"]) for row in rows} == {
         ("192.0.2.7", "plain.example.test.", "NOERROR", "answer")
     }
+
+
+FLOOD = f"""
+import socket, time
+
+def asking(source):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((source, 0))
+    sock.connect(("{FOUR}", 53))
+    return sock
+
+HEAD, TAIL = bytes.fromhex("abcd01000001000000000000"), b"\\7example\\4test\\0\\0%c\\0\\1"
+others, flooding = [asking(f"203.0.113.{{n}}") for n in range(1, 11)], asking("192.0.2.7")
+for number in range(40_000):
+    for _ in range(2):
+        flooding.send(HEAD + b"\\x08%08d" % number + TAIL % 1)
+    if number % 50 == 0:
+        time.sleep(0.002)
+    if 10_000 <= number < 26_000 and number % 400 == 0:
+        others[number // 400 % 10].send(HEAD + b"\\3www" + TAIL % 28)
+"""
+
+
+def test_a_flood_of_names_keeps_nobody_from_being_known(pair: Pair) -> None:
+    """Questions that the kernel misses are looked at in the turn of their sources: beside one that makes up names,
+    others are known after a few."""
+    pair.client.run("ip", "addr", "add", "203.0.113.1/24", "dev", "eth0")
+    for number in range(2, 11):
+        pair.client.run("ip", "addr", "add", f"203.0.113.{number}/24", "dev", "eth0")
+    pair.server.run("ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.7")
+    pair.until_known(lambda: pair.dig("www.example.test", "AAAA", "+noedns"))
+    (pair.folder / "flood.py").write_text(FLOOD)
+    pair.client.run(sys.executable, pair.folder / "flood.py", timeout=60)
+    before = pair.answered()
+    for number in range(1, 11):
+        pair.dig("www.example.test", "AAAA", "+noedns", "-b", f"203.0.113.{number}")
+    assert pair.answered() - before >= 6
 
 
 def test_limits_and_logs(pair: Pair) -> None:

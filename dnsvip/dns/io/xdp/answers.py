@@ -18,8 +18,7 @@ import os
 import socket
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,8 +32,10 @@ from dnsvip.dns.io.server import DnsServer, Endpoint
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.feeder import Feeder
 from dnsvip.dns.io.xdp.samples import TAKERS, Samples
+from dnsvip.dns.protection.sources import source_of
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
+from dnsvip.fair_queue import FairQueue
 from dnsvip.site.node_dns import XdpSettings
 from dnsvip.xdp import chain
 from dnsvip.xdp.chain import NEXT, Place
@@ -55,7 +56,8 @@ LOOK_SECONDS = 5.0
 REQUESTERS_PER_SIGNATURE = 4
 """How many the program knows for each signature of an address; most ask without DO, or get the same addresses."""
 MOST_WAITING = 4096
-"""Questions that wait to be looked at; more are forgotten, and come again."""
+"""Questions that wait to be looked at, in the turn of their sources; of who has most the oldest are forgotten, and come
+again."""
 
 WHAT, INSTEAD = "dns.xdp", "or remove xdp from [dns]"
 
@@ -69,7 +71,7 @@ class KernelAnswers:
         self._settings, self._server = settings, server
         self._lock = -1
         self._attached: _Attached | None = None
-        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._waiting: FairQueue[bytes] = FairQueue(MOST_WAITING)
         self._failures = 0
 
     async def start(self) -> None:
@@ -135,9 +137,9 @@ class KernelAnswers:
 
     def _feed(self, end: float) -> None:
         """Have the program know what it has missed, until the time is over (`time.monotonic`)."""
-        while self._waiting and time.monotonic() < end and self._attached is not None:
+        while self._attached is not None and time.monotonic() < end and (event := self._waiting.take()) is not None:
             try:
-                self._attached.feeder.feed(self._waiting.popleft(), time.time())
+                self._attached.feeder.feed(event, time.time())
             except Exception:  # noqa: BLE001 - one question must not keep the others from being known
                 self._failures += 1
                 if self._failures & (self._failures - 1) == 0:
@@ -160,9 +162,7 @@ class KernelAnswers:
         except BlockingIOError:
             return
         machine = await self._machine()
-        attached = await asyncio.to_thread(
-            _Attached, self._settings, where, self._server, machine, self._waiting.append
-        )
+        attached = await asyncio.to_thread(_Attached, self._settings, where, self._server, machine, self._waiting)
         self._attached = attached
         self.renew()
         mode = "generic" if self._settings.generic else "native"
@@ -188,7 +188,7 @@ class _Attached:
         where: Place,
         server: DnsServer,
         machine: _Machine,
-        missed: Callable[[bytes], None],
+        waiting: FairQueue[bytes],
     ) -> None:
         self._settings, self._where = settings, where
         where.forget_dead()
@@ -204,7 +204,8 @@ class _Attached:
             self._program, self._set_cipher = opened.program(image.PROGRAM), opened.program("set_cipher")
             self._maps: dict[str, Map] = {name: opened.map(name) for name in opened.maps if "." not in name}
         self._link: Link | None = None
-        self.missing = RingBuffer(self._maps["missing"], missed)
+        self._waiting = waiting
+        self.missing = RingBuffer(self._maps["missing"], self._missed)
         names = [endpoint.name for endpoint in server.endpoints]
         self.feeder = Feeder(self._maps, self._set_cipher, names, server.fast, server.front_ends)
         take = partial(_offer, server)
@@ -218,6 +219,9 @@ class _Attached:
         except PlatformError:
             self.close()
             raise
+
+    def _missed(self, event: bytes) -> None:
+        self._waiting.put(source_of(self.feeder.source(event)), event)
 
     def open(self, machine: _Machine) -> None:
         """Answer on the addresses that the machine has."""

@@ -118,7 +118,7 @@ class Feeder:
     def feed(self, event: bytes, now: float) -> None:
         """Have the program know the question in an event (`struct asked`), asked at `now` (unix seconds)."""
         length, listener, version = (number_of(self._field(event, name)) for name in ("length", "listener", "version"))
-        source = self._field(event, "source")[-4 if version == 4 else -16 :]
+        source = self.source(event)
         wire = event[self._fields["wire"].offset :][:length]
         if self._front_ends and ip_address(source) in self._front_ends:
             return
@@ -129,6 +129,10 @@ class Feeder:
         if ahead.addressed is not None:
             self._feed_addresses(source, listener, ahead.template.holes, ahead.addressed, name)
             self._feed_signatures(ahead.asked, ahead.template.holes, ahead.addressed)
+
+    def source(self, event: bytes) -> bytes:
+        """Who has asked, in 4 or 16 bytes."""
+        return self._field(event, "source")[-4 if number_of(self._field(event, "version")) == 4 else -16 :]
 
     def _field(self, event: bytes, name: str) -> bytes:
         member = self._fields[name]
