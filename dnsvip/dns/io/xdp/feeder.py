@@ -80,6 +80,8 @@ class Feeder:
             if self._zones.are_scarce:
                 self._collect_zones(self._fast.engine.counters)
                 self._zones = ZoneNumbers(image.bounds()["MAX_ZONES"])
+            if 2 * len(self._makers) >= self._most_makers:  # perhaps for services that are no more
+                self._makers = {}
         self._fast = fast
         self._addresses += 1
         self._made, self._ciphers = set(), {}

@@ -559,6 +559,21 @@ def test_zones_that_change(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) 
         assert counted == {(b"a", b"test"): 1, (b"b", b"test"): 2, (b"c", b"test"): 1, (b"d", b"test"): 1}
 
 
+def test_attributes_that_change(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often services get other attributes, those of today have their addresses from the program."""
+    monkeypatch.setitem(image.TYPES.constants("dns_bounds"), "MAX_MAKERS", 4)
+    service = snapshot.site.services["www.example.test"]
+    fast = FastPath(Engine(snapshot))
+    with loaded(fast) as program:
+        for lang in range(8):
+            services = {**snapshot.site.services, service.name: replace(service, attributes={"lang": lang % 4})}
+            changed = replace(snapshot, generation=2 + lang, site=replace(snapshot.site, services=services))
+            fast = FastPath(Engine(changed, fast.engine), fast)
+            program.feeder.use(fast)
+            program.at(NOW)
+            assert program.ask_until_known(MADE, CLIENT) == right(changed, MADE, CLIENT)
+
+
 def test_samples_that_do_not_fit(snapshot: Snapshot) -> None:
     """Where samples come faster than they are taken, some are lost, each counted for whoever was to have it."""
     with loaded(FastPath(Engine(snapshot))) as program:
