@@ -313,7 +313,7 @@ def asking(source):
     return sock
 
 HEAD, TAIL = bytes.fromhex("abcd01000001000000000000"), b"\\7example\\4test\\0\\0%c\\0\\1"
-others, flooding = [asking(f"203.0.113.{{n}}") for n in range(1, 11)], asking("192.0.2.7")
+others, flooding = [asking(f"203.0.113.{{n}}") for n in range(1, 11)], asking("198.18.0.1")
 for number in range(40_000):
     for _ in range(2):
         flooding.send(HEAD + b"\\x08%08d" % number + TAIL % 1)
@@ -327,10 +327,9 @@ for number in range(40_000):
 def test_a_flood_of_names_keeps_nobody_from_being_known(pair: Pair) -> None:
     """Questions that the kernel misses are looked at in the turn of their sources: beside one that makes up names,
     others are known after a few."""
-    pair.client.run("ip", "addr", "add", "203.0.113.1/24", "dev", "eth0")
-    for number in range(2, 11):
-        pair.client.run("ip", "addr", "add", f"203.0.113.{number}/24", "dev", "eth0")
-    pair.server.run("ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.7")
+    for source in ("198.18.0.1", *(f"203.0.113.{number}" for number in range(1, 11))):
+        pair.client.run("ip", "addr", "add", f"{source}/32", "dev", "eth0")
+        pair.server.run("ip", "route", "add", source, "via", "192.0.2.7")
     pair.until_known(lambda: pair.dig("www.example.test", "AAAA", "+noedns"))
     (pair.folder / "flood.py").write_text(FLOOD)
     pair.client.run(sys.executable, pair.folder / "flood.py", timeout=60)

@@ -221,7 +221,8 @@ class _Attached:
             raise
 
     def _missed(self, event: bytes) -> None:
-        self._waiting.put(source_of(self.feeder.source(event)), event)
+        source = self.feeder.source(event)
+        self._waiting.put(source_of(source), event, source)
 
     def open(self, machine: _Machine) -> None:
         """Answer on the addresses that the machine has."""
