@@ -82,7 +82,7 @@ def _collection(noun: str, verb: str, parameter: str) -> str | None:
         return next((plural for plural in NOUNS if plural == parameter.removeprefix(NARROW)), None)
     field = FIELDS.get(noun, {}).get(parameter)
     kind = NAMED.get(field.about.refers if field else parameter)
-    return "servers" if parameter == "server" else kind.plural if kind else None
+    return "servers" if parameter in ("server", "servers") else kind.plural if kind else None
 
 
 class Named(click.types.StringParamType):

@@ -111,7 +111,7 @@ async def test_among_very_many(api: Api, monkeypatch: pytest.MonkeyPatch) -> Non
         assert [item["name"] for item in answer["items"]][:1] == ([first] if first else [])
         assert answer["incomplete"] == []
         assert sorted(holds)[-3] < LONGEST_HOLD, text
-    monkeypatch.setattr(search, "SECONDS", 0.02)
+    monkeypatch.setattr(search, "SECONDS", 0.002)
     _, answer = await watched(api.ok("GET", "search", params={"q": "nobody"}))
     assert answer["incomplete"] == ["client", "record"]
 

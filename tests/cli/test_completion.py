@@ -81,6 +81,7 @@ def test_names_of_the_site(running: Node) -> None:
     assert complete("clients", "move", "acme", "", env=env) == ["blocked", "gold", "standard"]
     assert complete("keys", "rotate", "w", env=env) == ["web"]
     assert complete("servers", "drain", "slow/", env=env) == ["slow/slow-1", "slow/slow-2"]
+    assert complete("servers", "drain", "slow/slow-1", "fast/", env=env) == ["fast/fast-1"]
     assert complete("clients", "show", "acme", env=env) == ["acme"]
     assert complete("clients", "add", "a", env=env) == []
     assert complete("tokens", "create", "a", "--tiers", "go", env=env) == ["gold"]
