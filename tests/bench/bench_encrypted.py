@@ -5,7 +5,7 @@
 Both servers have one worker, the same zone and the same certificate (ECDSA P-256), and answer one question over and
 over: what is measured is the transport. dnsperf keeps 100 connections; new ones are those of two `openssl s_time`, so
 that the server always has one waiting. CPU is that of the server's process, by the scheduler. DNS over QUIC, which BIND
-has not, is asked by `quic_load`. It takes two and a half minutes on an idle machine.
+has not, is asked by `quic_load`. It takes three and a half minutes on an idle machine.
 """
 
 from __future__ import annotations
