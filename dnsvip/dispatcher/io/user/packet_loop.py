@@ -76,9 +76,7 @@ class PacketLoop:
 
     def __init__(self, flows: Flows, paths: Paths, events: UserEvents, encap_source: bytes) -> None:
         self.tables = DispatchTables(Snapshot())
-        # One table for each action: finding it by identity is quicker than by the hash of an enum's member.
-        self._forwarded, self._dropped = dict.fromkeys(REASONS, 0), dict.fromkeys(REASONS, 0)
-        self._others = {Action.ANSWER: dict.fromkeys(REASONS, 0), Action.PASS: dict.fromkeys(REASONS, 0)}
+        self._counts = {action: dict.fromkeys(REASONS, 0) for action in Action}
         self.sent: dict[int, list[int]] = {}
         self.refused = Refused()
         self.send_failed = 0
@@ -107,9 +105,9 @@ class PacketLoop:
         """Packets by the reason of their verdict and what was done with them; they sum to the packets that came."""
         if self._device is not None:
             self._unread = self._device.dropped()
-        tables = {Action.FORWARD: self._forwarded, Action.DROP: self._dropped, **self._others}
         counts = {
-            reason: {action.value: tables[action][reason] for action in actions} for reason, actions in ACTIONS.items()
+            reason: {action.value: self._counts[action][reason] for action in actions}
+            for reason, actions in ACTIONS.items()
         }
         counts[OVERLOAD][DROP] += self._unread
         return counts
@@ -173,7 +171,9 @@ class PacketLoop:
         """Read a piece of a queue; how many packets that was, and how many of them wait. Raises OSError where the
         device is gone."""
         read, size, number, waiting = os.read, self._read_size, 0, 0
-        forwarded, dropped, forward, drop = self._forwarded, self._dropped, Action.FORWARD, Action.DROP
+        forward, drop = Action.FORWARD, Action.DROP
+        # Finding the table of most by identity is quicker than by the hash of an enum's member.
+        forwarded, dropped = self._counts[forward], self._counts[drop]
         tables, flows, events, now = self.tables, self._flows, self._events, time.time_ns()
         waits, refuses = self._turns.waits, self._turns.refuses if self._turns.crowded else None
         try:
@@ -190,7 +190,7 @@ class PacketLoop:
                     continue
                 verdict, problem = outcome(data, tables, flows, now, 0, packet)
                 action = verdict.action
-                count = forwarded if action is forward else dropped if action is drop else self._others[action]
+                count = forwarded if action is forward else dropped if action is drop else self._counts[action]
                 count[verdict.reason] += 1
                 if problem is not None:
                     log.error("packets make the program fail", where=problem.where, problem=problem.message)
@@ -230,7 +230,7 @@ class PacketLoop:
 
     def _overloaded(self, data: bytes, now: int) -> None:
         """Drop a packet that would have to wait."""
-        self._dropped[OVERLOAD] += 1
+        self._counts[Action.DROP][OVERLOAD] += 1
         self.refused.add(self.tables.cluster_of(data), DROP, data, OVERLOAD)
         if self._events.sinks and isinstance(packet := parse(data), Packet):
             self._events.show(data, overloaded(packet), now)
@@ -265,8 +265,7 @@ class PacketLoop:
     def _decide(self, data: bytes, packet: Packet | Malformed, now: int, step: int) -> None:
         verdict, problem = outcome(data, self.tables, self._flows, now, step, packet)
         action = verdict.action
-        counts = {Action.FORWARD: self._forwarded, Action.DROP: self._dropped, **self._others}
-        counts[action][verdict.reason] += 1
+        self._counts[action][verdict.reason] += 1
         if problem is not None:
             log.error("packets make the program fail", where=problem.where, problem=problem.message)
         if self._events.sinks:
