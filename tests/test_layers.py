@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "dnsvip"
 
 FLOORS = (
     {"errors", "fair_queue", "suggestion"},
-    {"address"},
+    {"address", "fair_places"},
     {"site"},
     {"jobs", "store", "telemetry", "xdp"},
     {"dns", "dispatcher", "client"},

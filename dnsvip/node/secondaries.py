@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from dnsvip.dns.io.fair_places import FairPlaces
 from dnsvip.dns.io.fetching import WHOLE_SECONDS, address_of, fetch, serial_at
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.protocol.message import Type
@@ -22,6 +21,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.replication.fetched import Fetched, TransferError
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.errors import Conflict, DnsvipError, StoreError
+from dnsvip.fair_places import FairPlaces
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.node.duty import TICK_SECONDS, Duty
 from dnsvip.site import Zone

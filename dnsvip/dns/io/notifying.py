@@ -11,8 +11,8 @@ import dns.exception
 import dns.message
 import dns.rcode
 
-from dnsvip.dns.io.fair_places import FairPlaces
 from dnsvip.dns.replication.notices import DNS_PORT, PAUSES, Target
+from dnsvip.fair_places import FairPlaces
 
 MOST_AT_ONCE = 64
 """Secondaries whose answers are waited for at a time after the first try, and as many after later ones: so those that

@@ -8,12 +8,11 @@ LEAST_SECONDS, of the pool with most under way the one that has run longest.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 
-from dnsvip.fair_queue import FairQueue
+from dnsvip.fair_places import FairPlaces
 
 LEAST_SECONDS = 1.0
 """What a probe has in any case, if its timeout is not shorter."""
@@ -35,12 +34,11 @@ class _Running(NamedTuple):
     since: float
 
 
-class ProbePlaces:
+class ProbePlaces(FairPlaces):
     """At most `most` probes at once. One event loop."""
 
     def __init__(self, most: int) -> None:
-        self._free = most
-        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(sys.maxsize)
+        super().__init__(most)
         self._running: dict[asyncio.Task[Any], _Running] = {}
         """Those that have not been told to end, the first one first."""
         self._ended: set[asyncio.Task[Any]] = set()
@@ -50,36 +48,20 @@ class ProbePlaces:
 
     async def run(self, pool: str, probe: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a probe, in the turn of its pool; raises GaveWay."""
-        await self._take(pool)
-        task = asyncio.ensure_future(probe())
-        self._running[task] = _Running(pool, asyncio.get_running_loop().time())
-        try:
-            return await task
-        except asyncio.CancelledError:
-            own = asyncio.current_task()
-            if task in self._ended and not (own and own.cancelling()):
-                raise GaveWay from None
-            raise
-        finally:
-            task.cancel()
-            self._ended.discard(task)
-            self._running.pop(task, None)
-            self._give()
-
-    async def _take(self, pool: str) -> None:
-        given = asyncio.get_running_loop().create_future()
-        self._waiting.put(pool.encode(), given)
-        self._pump()
-        try:
-            await given
-        except asyncio.CancelledError:
-            if given.done() and not given.cancelled():  # it was given at the last moment
-                self._give()
-            raise
-
-    def _give(self) -> None:
-        self._free += 1
-        self._pump()
+        async with self.place(pool):
+            task = asyncio.ensure_future(probe())
+            self._running[task] = _Running(pool, asyncio.get_running_loop().time())
+            try:
+                return await task
+            except asyncio.CancelledError:
+                own = asyncio.current_task()
+                if task in self._ended and not (own and own.cancelling()):
+                    raise GaveWay from None
+                raise
+            finally:
+                task.cancel()
+                self._ended.discard(task)
+                self._running.pop(task, None)
 
     def _pump(self) -> None:
         """Give free places to who waits, as far as it is time for the next ones."""

@@ -1,4 +1,4 @@
-"""Places for what the server itself sends: so many at once, and who waits gets one in the turn of its owner."""
+"""Places for what a node itself sends: so many at once, and who waits gets one in the turn of its owner."""
 
 from __future__ import annotations
 
@@ -27,11 +27,9 @@ class FairPlaces:
             self._give()
 
     async def _take(self, owner: str) -> None:
-        if self._free:
-            self._free -= 1
-            return
         given = asyncio.get_running_loop().create_future()
         self._waiting.put(owner.encode(), given)
+        self._pump()
         try:
             await given
         except asyncio.CancelledError:
@@ -40,8 +38,12 @@ class FairPlaces:
             raise
 
     def _give(self) -> None:
-        while (given := self._waiting.take()) is not None:
-            if not given.done():
-                given.set_result(None)
-                return
         self._free += 1
+        self._pump()
+
+    def _pump(self) -> None:
+        """Give free places to who waits."""
+        while self._free and (given := self._waiting.take()) is not None:
+            if not given.done():
+                self._free -= 1
+                given.set_result(None)
