@@ -28,17 +28,11 @@ from tests.dispatcher.build import (
     segment,
     snapshot,
 )
-from tests.dispatcher.io.xdp.kernel import FLOWS, Kernel, Reference, frame_of, loaded
+from tests.dispatcher.io.xdp.kernel import Kernel, Reference, frame_of
 
 START = int(NOW) * SECOND
 ONWARD = ("gold", "tunnel", "standard", "silver")
 """Tiers of pools that are direct with a DSCP, encap, direct without, and nat."""
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[Kernel]:
-    with loaded(FLOWS) as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dnsvip.site import OnInvalid, Per, Policing, Rate, Site
 from dnsvip.xdp.structs import u32
 from tests.bench.program import forget_decoded
 from tests.dispatcher.build import ACK, CLUSTER, FIN, NOW, PLAIN, SITE, SYN, TIERS, address, segment, snapshot
-from tests.dispatcher.io.xdp.kernel import FLOWS, Kernel, frame_of, loaded
+from tests.dispatcher.io.xdp.kernel import Kernel, frame_of
 from tests.dispatcher.io.xdp.test_established import gone
 
 START = int(NOW) * SECOND
@@ -25,12 +25,6 @@ LIMITED = {
     "gold": Rate(5, 2, per=Per.CLIENT),
     "standard": Rate(5, 2, per=Per.SOURCE),
 }
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[Kernel]:
-    with loaded(FLOWS) as running:
-        yield running
 
 
 @pytest.fixture
