@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
@@ -86,6 +87,17 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert said == []
+
+
+def turn(page: Page, place: str) -> None:
+    """Turn a page of the console to another place, and wait until that is shown: before, the old one still answers."""
+    page.goto(f"{page.url.partition('#')[0]}#/{place}")
+    arrived(page, place)
+
+
+def arrived(page: Page, place: str) -> None:
+    """Wait until the console shows a place (a query does not matter)."""
+    expect(page.locator(f'#page[data-shown="{unquote(place.partition("?")[0])}"]')).to_be_visible()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.console.conftest import DESKTOP, WAIT_MS
+from tests.console.conftest import DESKTOP, WAIT_MS, turn
 from tests.node.serving import NODE, Node, node
 from tests.postgres import Postgres, running
 
@@ -48,6 +48,9 @@ def page(alone: Node, browser: Browser) -> Iterator[Page]:
 def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postgres, keep: Callable[..., None]) -> None:
     """The page says what is away and what still works, keeps what it shows, tells what cannot be done, and recovers."""
     expect(page.locator("#away")).to_contain_text(NO_DISPATCHER)  # all that this node lacks
+    turn(page, "overview")
+    expect(page.get_by_role("region", name="Nodes")).to_contain_text("live")  # it has reported to the database
+    turn(page, "keys")
     server.stop()
     expect(page.locator("#away")).to_contain_text("The database is unavailable", timeout=WAIT_MS)
     expect(page.locator("#cluster-web")).to_be_visible()
@@ -57,30 +60,30 @@ def test_the_database_goes_and_comes_back(page: Page, alone: Node, server: Postg
     page.get_by_role("button", name="Rotate").click()
     page.click("[data-action=confirm]")
     expect(page.locator(".toast.bad")).to_be_visible()
-    page.goto(page.url.replace("#/keys", "#/overview"))
+    turn(page, "overview")
     expect(page.locator(".alarm")).to_contain_text("The database does not answer. The figures of this node go on")
     expect(page.locator(".alarm")).to_contain_text("Bring the database back")
     expect(page.get_by_role("region", name="Nodes")).to_contain_text("As of")
     keep(page, "overview-database-away")
     expect(page.get_by_role("region", name="Queries by rcode")).to_be_visible()
-    page.goto(page.url.replace("#/overview", "#/tokens"))
+    turn(page, "tokens")
     expect(page.get_by_text("The database is unavailable", exact=True)).to_be_visible()
     _objects_of_the_snapshot(page, keep)
     server.start()
     expect(page.locator("#away")).to_have_text(NO_DISPATCHER, timeout=3 * WAIT_MS)
-    page.goto(page.url.replace("#/site", "#/tokens"))
+    turn(page, "tokens")
     expect(page.locator("tbody")).to_contain_text("first")
     assert alone.dig("A", "mail.example.test") == "192.0.2.25"
 
 
 def _objects_of_the_snapshot(page: Page, keep: Callable[..., None]) -> None:
     """Objects are there to look at; a change is refused in words, and what was entered stays."""
-    page.goto(page.url.replace("#/tokens", "#/clients/acme"))
+    turn(page, "clients/acme")
     expect(page.locator("h1")).to_contain_text("acme")
-    page.goto(page.url.replace("#/clients/acme", "#/clients"))
+    turn(page, "clients")
     expect(page.locator("tbody")).to_contain_text("newsreader")
     keep(page, "database-away-clients")
-    page.goto(page.url.replace("#/clients", "#/site"))
+    turn(page, "site")
     page.get_by_role("button", name="Edit gold").click()
     page.get_by_label("DSCP").fill("12")
     page.locator("dialog").get_by_role("button", name="Save").click()

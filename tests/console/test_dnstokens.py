@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import Open
+from tests.console.conftest import Open, arrived, turn
 from tests.console.site import Site
 from tests.console.test_look import flaws
 
@@ -26,7 +26,8 @@ def test_a_token_from_first_to_last(visit: Open, at_work: Site) -> None:
     page.keyboard.press("Enter")
     first = shown(page)
     expect(page.locator("h1")).to_have_text("browser")
-    expect(page.locator("#page[data-shown=dnstokens]")).to_contain_text("never")
+    arrived(page, "dnstokens/browser")
+    expect(page.locator("#page")).to_contain_text("never")
     assert flaws(page) == []
     begun = at_work.node.curl("GET", "dns-tokens/browser")[1]
     page.get_by_role("button", name="New text").click()
@@ -40,7 +41,7 @@ def test_a_token_from_first_to_last(visit: Open, at_work: Site) -> None:
     page.click("[data-action=confirm]")
     shown(page)
     assert at_work.node.curl("GET", "dns-tokens/browser")[1]["previous"] is None
-    page.goto(f"{at_work.url}#/dnstokens")
+    turn(page, "dnstokens")
     expect(page.locator("tbody")).to_contain_text("browser")
     page.get_by_role("link", name="browser").click()
     page.get_by_role("button", name="Remove DNS token").click()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.console.conftest import Open
+from tests.console.conftest import Open, turn
 from tests.console.site import Site
 from tests.node.serving import within
 
@@ -176,7 +176,7 @@ def test_every_field_of_every_kind(visit: Open, at_work: Site, walked: None, aut
         before = at_work.node.curl("GET", path)[1]
         wanted = walk.others(what, document["components"]["schemas"][schema], before)
         assert wanted
-        walk.edit(page, at_work.url, what, document["components"]["schemas"][schema], wanted)
+        walk.edit(page, what, document["components"]["schemas"][schema], wanted)
         stored = at_work.node.curl("GET", path)[1]
         assert {key: stored[key] for key in wanted if key != "secret"} == {
             key: value for key, value in wanted.items() if key != "secret"
@@ -233,11 +233,10 @@ class Walk:
             return (value or schema.get("minimum", 0)) + 1
         return "other"
 
-    def edit(self, page: Page, url: str, what: str, schema: Json, wanted: Json) -> None:
+    def edit(self, page: Page, what: str, schema: Json, wanted: Json) -> None:
         """Open the form of an object, enter all values, save."""
         place, button = PLACES[what]
-        page.goto(f"{url}#/{place}")
-        expect(page.locator(f"#page[data-shown={place.partition('/')[0]}]")).to_be_visible()
+        turn(page, place)
         if button:
             page.get_by_role("button", name=button, exact=True).click()
         form = page.locator("dialog form" if button else "#page form:has(.form-grid)")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.console.conftest import DESKTOP, PHONE, WAIT_MS
+from tests.console.conftest import DESKTOP, PHONE, WAIT_MS, turn
 from tests.console.test_look import flaws
 from tests.node.serving import Node, node
 
@@ -95,6 +95,6 @@ def test_who_may_not_fill_it(page: Page, empty: Node) -> None:
     page.fill("#token", viewer["token"])
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Overview")
-    page.goto(page.url.split("#", maxsplit=1)[0] + "#/start")
+    turn(page, "start")
     expect(page.locator("[data-state=next]")).to_have_count(1)
     expect(page.locator(".step-first .button")).to_have_count(0)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.console.conftest import Open
+from tests.console.conftest import Open, turn
 from tests.console.site import CLIENTS, Site
 from tests.console.test_look import flaws
 
@@ -38,12 +38,6 @@ def tokens(at_work: Site) -> dict[str, str]:
     return {name: answer["token"] for name, (_, answer) in made.items()}
 
 
-def go(page: Page, place: str) -> None:
-    """Another page of the console."""
-    page.evaluate("place => { location.hash = place; }", f"#/{place}")
-    expect(page.locator(f"#page[data-shown={place.split('/', maxsplit=1)[0]}]")).to_be_visible()
-
-
 def test_a_client_editor_at_the_overview(visit: Open, tokens: dict[str, str]) -> None:
     """It sees how many clients there are; the status is hidden, so there is no figure of it and nothing is green."""
     page = visit("overview", token=tokens["client-editor"])
@@ -62,15 +56,15 @@ def test_a_client_editor_on_all_pages(visit: Open, tokens: dict[str, str]) -> No
     expect(page.locator(".side nav a")).to_have_text(["Overview", "Clients", "Usage", "Tiers and clusters"])
     expect(page.locator("#find")).to_have_attribute("placeholder", "Find a name, an address, a record")
     for place in PAGES:
-        go(page, place)
+        turn(page, place)
         expect(page.locator("#page [data-hidden]")).to_contain_text("This token may not see")
         expect(page.get_by_role("button", name=re.compile("New|Try again"))).to_have_count(0)
-    go(page, "site")
+    turn(page, "site")
     expect(page.locator("#page")).to_contain_text("blocked")
     expect(page.get_by_text("This token may not see clusters.")).to_be_visible()
     expect(page.get_by_text("This token may not see how clients are identified.")).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("^(New|Edit)"))).to_have_count(0)
-    go(page, "clients/client-003")
+    turn(page, "clients/client-003")
     expect(page.get_by_role("button", name="Revoke")).to_be_visible()
     expect(page.get_by_role("button", name="Enrolment")).to_have_count(0)
     expect(page.get_by_role("region", name="Its addresses now")).to_contain_text("This token may not see")
@@ -84,15 +78,15 @@ def test_a_token_of_some_clients(visit: Open, tokens: dict[str, str]) -> None:
     page = visit("overview", token=tokens["some-clients"])
     expect(page.locator("[data-key=Clients]")).to_contain_text("10")
     expect(page.locator("[data-key=Clients]")).to_contain_text("that this token may see")
-    go(page, "clients")
+    turn(page, "clients")
     expect(page.locator("tbody tr")).to_have_count(10)
     expect(page.locator(".hidden-note")).to_have_text(
         "This token may see clients client-00* only; all others are hidden."
     )
-    go(page, "clients/client-001")
+    turn(page, "clients/client-001")
     expect(page.get_by_label("Tier").locator("option")).to_have_text(["standard", "gold"])
     expect(page.get_by_label("Tier")).to_have_value("standard")
-    go(page, "clients/acme")
+    turn(page, "clients/acme")
     expect(page.locator("#page [data-hidden]")).to_have_text("HiddenThis token may not see the client acme.")
 
 
@@ -102,14 +96,14 @@ def test_an_empty_list_of_a_narrowed_token(visit: Open, tokens: dict[str, str]) 
     expect(page.locator(".hidden-note")).to_contain_text("may not see of these is left out here: clients, tiers")
     expect(page.locator("[data-key=Clients]")).to_contain_text("those that this token may see")
     expect(page.locator("[data-key=Clients] .figure-value")).to_have_text("0")
-    go(page, "clients")
+    turn(page, "clients")
     expect(page.get_by_text("No clients that this token may see")).to_be_visible()
     expect(page.locator("#page")).not_to_contain_text("No clients yet")
-    go(page, "zones")
+    turn(page, "zones")
     expect(page.get_by_text("No zones that this token may see")).to_be_visible()
-    go(page, "services")
+    turn(page, "services")
     expect(page.locator(".hidden-note")).to_contain_text("in the zones elsewhere.test only")
-    go(page, "site")
+    turn(page, "site")
     expect(page.get_by_role("region", name="All tiers").locator("tbody tr")).to_have_count(1)
 
 
@@ -119,7 +113,7 @@ def test_parts_of_a_page(visit: Open, at_work: Site, tokens: dict[str, str]) -> 
     expect(
         page.get_by_text("This token may not see the cluster, so the meaning of its bits is hidden.")
     ).to_be_visible()
-    go(page, "servers")
+    turn(page, "servers")
     expect(page.locator("#pool-fast [data-health]").first).to_have_text("hidden")
     expect(page.locator("#page")).not_to_contain_text(re.compile("No dispatcher|healthy"))
 
@@ -128,6 +122,6 @@ def test_pictures(visit: Open, tokens: dict[str, str], keep: Callable[..., None]
     """Every page as a token sees it that may see little: nothing on it is empty without a reason."""
     page = visit("overview", token=tokens["decoder"])
     for place in ("overview", "clients", "servers", "site", "clients/acme", "nodes", "audit", "zones", "keys", "usage"):
-        go(page, place)
+        turn(page, place)
         expect(page.locator("#page [data-hidden]").first).to_be_visible()
         keep(page, f"hidden-{place}", whole=False)

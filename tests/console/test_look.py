@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import PHONE, Open
+from tests.console.conftest import PHONE, Open, arrived
 from tests.console.site import Site
 
 PLACES = {
@@ -54,7 +53,7 @@ COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 
 def settled(page: Page, place: str) -> None:
     """Wait until a place is shown whole."""
-    expect(page.locator(f"#page[data-shown={re.split('[/?]', place)[0]}]")).to_be_visible()
+    arrived(page, place)
     expect(page.locator(".loading, [aria-busy=true]")).to_have_count(0)
     for start, shown in SHOWN.items():
         if place.startswith(start):

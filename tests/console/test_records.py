@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.console.conftest import PHONE, Open
+from tests.console.conftest import PHONE, Open, turn
 from tests.console.site import Site
 from tests.console.test_look import COLOURS, LOOKS, RULES, flaws
 from tests.node.serving import within
@@ -313,7 +313,7 @@ def test_records_that_come_from_elsewhere(visit: Open, at_work: Site) -> None:
         page = visit("zones/made.test")
         expect(page.locator("#records tbody")).to_contain_text("SOA")
         expect(page.locator("#records button:visible")).to_have_count(0)
-        page.goto(f"{at_work.url}#/zones/empty.test")
+        turn(page, "zones/empty.test")
         expect(page.locator("h1")).to_have_text("empty.test")
         expect(page.locator("#zone-form")).to_be_visible()
         expect(page.locator("#records")).to_have_count(0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.console.conftest import WAIT_MS, Open
+from tests.console.conftest import WAIT_MS, Open, turn
 from tests.console.site import Site
 from tests.node.serving import within
 
@@ -123,7 +123,7 @@ def test_zone_service_tier(visit: Open, at_work: Site) -> None:
     within(10, lambda: at_work.node.dig("A", "console.example.test") == "192.0.2.99")
     page.click("[data-action=undo]")
     within(10, lambda: at_work.node.dig("A", "console.example.test") == "")
-    page.goto(f"{at_work.url}#/site")
+    turn(page, "site")
     page.get_by_role("button", name="Edit gold").click()
     page.get_by_label("DSCP").fill("64")
     page.get_by_role("button", name="Save").last.click()
@@ -139,7 +139,7 @@ def test_zone_service_tier(visit: Open, at_work: Site) -> None:
     expect(page.locator("dialog .form-error")).to_contain_text("has changed")
     assert at_work.node.curl("GET", "tiers/gold")[1]["dscp"] == 34
     page.keyboard.press("Escape")
-    page.goto(f"{at_work.url}#/services")
+    turn(page, "services")
     page.get_by_role("button", name="Edit www.example.test").click()
     page.get_by_label("IPv4 cluster").select_option("")
     page.get_by_role("button", name="Save").click()
@@ -193,7 +193,7 @@ def test_tokens_and_audit(visit: Open, at_work: Site) -> None:
     page.click("[data-action=confirm]")
     expect(page.get_by_text("from-the-browser removed")).to_be_visible()
     assert at_work.node.curl("GET", "tiers", token=renewed)[0] == 401
-    page.goto(f"{at_work.url}#/audit")
+    turn(page, "audit")
     page.get_by_label("Kind").select_option("token")
     page.get_by_label("Name of the object").fill("from-the-browser")
     expect(page.locator(".audit li")).to_have_count(3)
@@ -216,7 +216,7 @@ def test_a_token_that_may_little(visit: Open, at_work: Site) -> None:
     expect(page.locator("h1")).to_have_text("Clients")
     expect(page.get_by_role("link", name="New client")).to_have_count(0)
     expect(page.locator(".side nav").get_by_role("link", name="Tokens", exact=True)).to_have_count(0)
-    page.goto(f"{at_work.url}#/servers")
+    turn(page, "servers")
     expect(page.get_by_text("slow-1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Drain slow-1")).to_have_count(0)
 
@@ -231,7 +231,7 @@ def test_a_token_for_some_clients(visit: Open, at_work: Site) -> None:
     page.fill("#token", created["token"])
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Save")).to_be_visible()
-    page.goto(f"{at_work.url}#/clients/client-030")
+    turn(page, "clients/client-030")
     expect(page.get_by_label("Tier")).to_be_disabled()
     expect(page.get_by_role("button", name="Save")).to_have_count(0)
     expect(page.get_by_role("button", name="Revoke")).to_have_count(0)

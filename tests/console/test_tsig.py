@@ -6,7 +6,7 @@ import sqlite3
 
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import Open
+from tests.console.conftest import Open, arrived, turn
 from tests.console.site import Site
 from tests.console.test_look import flaws
 from tests.node.serving import within
@@ -73,7 +73,7 @@ def test_a_key_from_first_to_last(visit: Open, at_work: Site) -> None:
     page.get_by_role("button", name="Done").click()
     expect(page.locator("dialog")).to_have_count(0)
     expect(page.locator("h1")).to_have_text("browser-key")
-    expect(page.locator("#page[data-shown=tsig]")).to_be_visible()
+    arrived(page, "tsig/browser-key")
     assert page.content().count(first[2]) == 0
     stored = "JSON.stringify([localStorage, sessionStorage, location.href])"
     assert first[2] not in page.evaluate(stored)
@@ -125,7 +125,7 @@ def test_a_secret_of_ones_own(visit: Open, at_work: Site) -> None:
     expect(page.locator("h1")).to_have_text("own-key")
     expect(page.get_by_label("Secret")).to_have_value("")
     assert page.content().count(secret) == 0
-    page.goto(f"{at_work.url}#/tsig/new?make=1")
+    turn(page, "tsig/new?make=1")
     page.locator("#page, dialog").get_by_label("Name").fill("own-key")
     page.get_by_role("button", name="Create").click()
     expect(page.locator(".form-error")).to_contain_text("exists already")

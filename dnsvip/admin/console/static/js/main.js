@@ -110,7 +110,7 @@ async function show(main, mark, session) {
   if (!page) return fill(main, missing());
   if (!isOpen(page)) {
     fill(main, h("div.stack", head(page.title), hidden(page.hides ?? page.title.toLowerCase())));
-    main.dataset.shown = page.name;
+    main.dataset.shown = parts.join("/");
     return;
   }
   try {
@@ -119,7 +119,7 @@ async function show(main, mark, session) {
     const view = h("div.stack", loading());
     fill(main, view);
     await module.show(view, { parts: parts.slice(1), query, signal: left.signal, session, page });
-    if (!left.signal.aborted) main.dataset.shown = page.name;
+    if (!left.signal.aborted) main.dataset.shown = parts.join("/");
     if (!left.signal.aborted && document.activeElement === document.body)
       main.querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
