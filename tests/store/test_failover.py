@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from alembic import command
+from sqlalchemy import text
 
 from dnsvip.admin.http.problems import PROBLEMS, refusal_of
 from dnsvip.errors import StoreError, UncertainCommit
@@ -18,9 +21,11 @@ from dnsvip.site import Client, Site
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store.database.database import Database
 from dnsvip.store.database.servers import FORMER_SECONDS, Servers, Timelines
+from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE
 from tests.postgres import Postgres, replicated, running
-from tests.store.conftest import until
+from tests.store.conftest import alembic, until
 
 Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
 
@@ -110,6 +115,43 @@ async def test_a_commit_that_was_lost_is_uncertain(kek: KeyEncryptionKey, site: 
             await writing
         primary.start()
         assert await store.generation() == 2  # this time it had been made
+        await store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["middle", "commit"])
+async def test_a_leader_is_lost_amid_a_migration(place: str, kek: KeyEncryptionKey) -> None:
+    """The standby has none of a migration that its leader did not finish: the next start makes it whole there."""
+    with replicated() as (primary, standby):
+        url = primary.database()
+        database = Database(url)
+        async with database.write_unordered() as connection:
+            await connection.run_sync(lambda plain: command.upgrade(alembic(plain), "0002"))
+            known = {"identity": "i" * 32, "key_check": kek.wrap(CHECK_VALUE, CHECK_CONTEXT)}
+            await connection.execute(text("INSERT INTO state (id, generation, identity, key_check) "
+                                          "VALUES (1, 7, :identity, :key_check)"), known)  # fmt: skip
+        async with AsyncExitStack() as stack:
+            if place == "middle":  # a reader of a table that is to change holds the migration up
+                reader = await stack.enter_async_context(database.read())
+                await reader.execute(text("LOCK TABLE audit IN ACCESS SHARE MODE"))
+            else:
+                standby.stop()
+            migrating = asyncio.create_task(Store.open(url, kek))
+            await asyncio.sleep(2)
+            assert not migrating.done()
+            await asyncio.to_thread(primary.kill)
+            with pytest.raises(StoreError):
+                await migrating
+            with suppress(StoreError):
+                await stack.aclose()
+        await database.close()
+        if place == "commit":
+            await asyncio.to_thread(standby.start)
+        await asyncio.to_thread(standby.promote)
+        standby.sql("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        store = await Store.open(both(url, primary, standby), kek)
+        assert await store.generation() == 7
+        assert (await store.snapshots.load()).generation == 7
         await store.close()
 
 
