@@ -220,7 +220,7 @@ def problems_of(enrolment: Enrolment) -> list[str]:
     """What in an enrolment does not go together."""
     problems = []
     if not enrolment.asked_servers:
-        problems.append("servers: none can be asked: a token is shown to servers over tls://, https:// or quic:// only")
+        problems.append("servers: none can be asked: a token is shown to encrypted servers only")
     if enrolment.token and not enrolment.tsig:
         nameless = [server for server in enrolment.servers if is_encrypted(server) and not parse_server(server).name]
         problems += [f"servers: {server} has no name, which a token needs: it goes behind #" for server in nameless]

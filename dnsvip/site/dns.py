@@ -306,8 +306,8 @@ class DnsGroup:
         About(
             "Servers",
             "DNS servers of the group in the order of use, each ADDRESS:PORT, or encrypted as tls://ADDRESS:PORT#NAME, "
-            "https://ADDRESS:PORT/dns-query#NAME or quic://ADDRESS:PORT#NAME; they are in the enrolments of the "
-            "clients.",
+            "https:// or h3://ADDRESS:PORT/dns-query#NAME or quic://ADDRESS:PORT#NAME; they are in the enrolments of "
+            "the clients.",
             listed=3,
         ),
     ]

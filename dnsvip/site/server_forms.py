@@ -3,6 +3,7 @@
     192.0.2.53:53                                         UDP and TCP
     tls://[2001:db8:53::1]:853#dns.example.test           RFC 7858
     https://192.0.2.53:443/dns-query#dns.example.test     RFC 8484
+    h3://192.0.2.53:443/dns-query#dns.example.test        the same, by HTTP/3 first
     quic://192.0.2.53:853#dns.example.test                RFC 9250
 
 The name is the one in the server's certificate; without it the certificate is for the address. Servers have addresses
@@ -26,6 +27,7 @@ class Scheme(StrEnum):
     PLAIN = "dns"
     TLS = "tls"
     HTTPS = "https"
+    HTTP3 = "h3"
     QUIC = "quic"
 
 
@@ -39,8 +41,13 @@ _PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,128}")
 _EXAMPLES = {
     Scheme.TLS: f"{TLS}[2001:db8::1]:853#dns.example.test",
     Scheme.HTTPS: f"https://[2001:db8::1]:443{DOH_PATH}#dns.example.test",
+    Scheme.HTTP3: f"h3://[2001:db8::1]:443{DOH_PATH}#dns.example.test",
     Scheme.QUIC: "quic://[2001:db8::1]:853#dns.example.test",
 }
+
+
+_SCHEMES = "tls://, https://, h3:// or quic://"
+_HTTP = frozenset({Scheme.HTTPS, Scheme.HTTP3})
 
 
 class ServerForm(NamedTuple):
@@ -57,6 +64,11 @@ class ServerForm(NamedTuple):
         """Whether what is asked, and the server itself, are protected."""
         return self.scheme is not Scheme.PLAIN
 
+    @property
+    def is_http(self) -> bool:
+        """Whether it is asked over HTTPS, in whatever version."""
+        return self.scheme in _HTTP
+
 
 def parse_server(text: str) -> ServerForm:
     """Take a server apart; raises ValueError that names the right form."""
@@ -67,7 +79,7 @@ def parse_server(text: str) -> ServerForm:
         return ServerForm(Scheme.PLAIN, *_endpoint(text))
     scheme = next((each for each in _EXAMPLES if each == scheme_text), None)
     if scheme is None:
-        raise ValueError(f"must begin with tls://, https:// or quic://, or be ADDRESS:PORT: {_EXAMPLES[Scheme.TLS]}")
+        raise ValueError(f"must begin with {_SCHEMES}, or be ADDRESS:PORT: {_EXAMPLES[Scheme.TLS]}")
     place, mark, name = rest.partition("#")
     place, slash, path = place.partition("/")
     try:
@@ -76,12 +88,12 @@ def parse_server(text: str) -> ServerForm:
         raise ValueError(f"{error}; the form is {_EXAMPLES[scheme]}") from None
     if mark and not _is_host_name(name):
         raise ValueError(f"the name after # must be a DNS name in lower case: {_EXAMPLES[scheme]}")
-    if slash and scheme is not Scheme.HTTPS:
-        raise ValueError(f"only https:// has a path; the form is {_EXAMPLES[scheme]}")
+    if slash and scheme not in _HTTP:
+        raise ValueError(f"only https:// and h3:// have a path; the form is {_EXAMPLES[scheme]}")
     path = f"/{path}" if path else DOH_PATH
-    if scheme is Scheme.HTTPS and not _PATH.fullmatch(path):
+    if scheme in _HTTP and not _PATH.fullmatch(path):
         raise ValueError(f"the path must have letters, digits and . _ ~ / - only: {_EXAMPLES[scheme]}")
-    return ServerForm(scheme, host, port, name or None, path if scheme is Scheme.HTTPS else "")
+    return ServerForm(scheme, host, port, name or None, path if scheme in _HTTP else "")
 
 
 def is_encrypted(text: str) -> bool:

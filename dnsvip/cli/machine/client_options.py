@@ -40,7 +40,7 @@ def _checked(parse: Callable[[str], object]) -> Callable[..., tuple[str, ...]]:
 endpoints, servers = _checked(parse_endpoint), _checked(parse_server)
 """Callbacks that check plain addresses, and servers of any form."""
 SERVER = "ADDRESS:PORT|URL"
-"""A DNS server: in plain text, or as tls://, https:// or quic://ADDRESS:PORT#NAME."""
+"""A DNS server: in plain text, or as tls://, https://, h3:// or quic://ADDRESS:PORT#NAME."""
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)

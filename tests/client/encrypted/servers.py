@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ import h2.config
 import h2.connection
 import h2.events
 from aioquic.asyncio import QuicConnectionProtocol, serve
+from aioquic.h3.connection import H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.tls import SessionTicket
@@ -115,10 +117,11 @@ class Dot(_Tls):
 
 
 class Doh(_Tls):
-    """DNS over HTTPS. `respond` may do something else with a query than answer it."""
+    """DNS over HTTPS. `respond` may do something else with a query than answer it; `more` is said in each response."""
 
     scheme, alpn, path = "https", "h2", "/dns-query"
     respond: Callable[[h2.connection.H2Connection, int, bytes], None] | None = None
+    more: Sequence[tuple[str, str]] = ()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="latin-1"))
@@ -143,18 +146,15 @@ class Doh(_Tls):
             self.respond(http, stream, body)
             return
         for answer in self.answers(body):
-            http.send_headers(stream, [(":status", "200"), ("content-type", "application/dns-message")])
+            http.send_headers(stream, [(":status", "200"), ("content-type", "application/dns-message"), *self.more])
             http.send_data(stream, answer, end_stream=True)
 
 
-class Doq(_Server):
-    """DNS over QUIC; `raw` answers are sent without their length."""
+class _Quic(_Server):
+    alpn, connection = "", QuicConnectionProtocol
 
-    scheme = "quic"
-    raw = False
-
-    async def __aenter__(self) -> Doq:
-        configuration = QuicConfiguration(is_client=False, alpn_protocols=["doq"])
+    async def __aenter__(self) -> Any:
+        configuration = QuicConfiguration(is_client=False, alpn_protocols=[self.alpn])
         configuration.load_cert_chain(*self.files)
         if self.client_ca:
             configuration.load_verify_locations(cadata=self.client_ca.encode())
@@ -167,7 +167,7 @@ class Doq(_Server):
             "127.0.0.1",
             self.port,
             configuration=configuration,
-            create_protocol=lambda *args, **more: _DoqConnection(self, *args, **more),
+            create_protocol=lambda *args, **more: self.connection(self, *args, **more),
             session_ticket_fetcher=tickets.get,
             session_ticket_handler=lambda ticket: tickets.__setitem__(ticket.ticket, ticket),
         )
@@ -178,8 +178,8 @@ class Doq(_Server):
         await asyncio.sleep(0)
 
 
-class _DoqConnection(QuicConnectionProtocol):
-    def __init__(self, server: Doq, *args: Any, **more: Any) -> None:
+class _Connection(QuicConnectionProtocol):
+    def __init__(self, server: Any, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._server, self._data = server, dict[int, bytearray]()
 
@@ -187,6 +187,18 @@ class _DoqConnection(QuicConnectionProtocol):
         if isinstance(event, ProtocolNegotiated):
             self._server.seen.connections += 1
             self._server.seen.resumed += self._quic.tls.session_resumed
+            self.negotiated()
+        self.take(event)
+
+    def negotiated(self) -> None:
+        pass
+
+    def take(self, event: Any) -> None:
+        raise NotImplementedError
+
+
+class _DoqConnection(_Connection):
+    def take(self, event: Any) -> None:
         if isinstance(event, StreamDataReceived):
             data = self._data.setdefault(event.stream_id, bytearray())
             data += event.data
@@ -195,3 +207,41 @@ class _DoqConnection(QuicConnectionProtocol):
                     framed = answer if self._server.raw else len(answer).to_bytes(2, "big") + answer
                     self._quic.send_stream_data(event.stream_id, framed, end_stream=True)
                 self.transmit()
+
+
+class Doq(_Quic):
+    """DNS over QUIC; `raw` answers are sent without their length."""
+
+    scheme, alpn, connection, raw = "quic", "doq", _DoqConnection, False
+
+
+class _Doh3Connection(_Connection):
+    def negotiated(self) -> None:
+        self._http = H3Connection(self._quic)
+
+    def take(self, event: Any) -> None:
+        for happened in self._http.handle_event(event):
+            if isinstance(happened, HeadersReceived):
+                fields = {name.decode(): value.decode() for name, value in happened.headers}
+                self._server.seen.headers.append(fields)
+                self._data[happened.stream_id] = bytearray()
+            elif isinstance(happened, DataReceived):
+                self._data[happened.stream_id] += happened.data
+                if happened.stream_ended:
+                    self._server.reply(self._http, happened.stream_id, bytes(self._data.pop(happened.stream_id)))
+        self.transmit()
+
+
+class Doh3(_Quic):
+    """DNS over HTTPS by HTTP/3. `respond` may do something else with a query than answer it."""
+
+    scheme, alpn, path, connection = "h3", "h3", "/dns-query", _Doh3Connection
+    respond: Callable[[H3Connection, int, bytes], None] | None = None
+
+    def reply(self, http: H3Connection, stream: int, body: bytes) -> None:
+        if self.respond is not None:
+            self.respond(http, stream, body)
+            return
+        for answer in self.answers(body):
+            http.send_headers(stream, [(b":status", b"200"), (b"content-type", b"application/dns-message")])
+            http.send_data(stream, answer, end_stream=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,17 +20,18 @@ from dnsvip.client import Agent, Why
 from dnsvip.client.enrolment import Enrolment, ServerTrust
 from dnsvip.client.io import exchange
 from dnsvip.client.io.encrypted import channels as channels_module
-from dnsvip.client.io.encrypted import https
+from dnsvip.client.io.encrypted import doh, http_versions
 from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.io.encrypted.credentials import ChannelError, Credentials, pin_of
 from dnsvip.errors import ClientError
 from tests.client.encrypted.authority import NAME as SERVER_NAME
 from tests.client.encrypted.authority import Authority, KeyPair
-from tests.client.encrypted.servers import Doh, Doq, Dot
+from tests.client.encrypted.servers import Doh, Doh3, Doq, Dot
 from tests.client.responder import Responder, reply
 from tests.client.test_agent import ISSUED, NAME, SOURCE, enrolment, honest
+from tests.dns.differential.peers import free_port
 
-KINDS: Sequence[Any] = [Dot, Doh, Doq]
+KINDS: Sequence[Any] = [Dot, Doh, Doh3, Doq]
 TOKEN = "dv" + "a2b3" * 7
 
 
@@ -163,8 +165,10 @@ async def test_a_token(kind: Any, authority: Authority, files: KeyPair) -> None:
         agent = Agent(enrolled(authority, server.server(), tsig=False, token=TOKEN))
         await agent.resolve(NAME, source=SOURCE)
         agent.close()
-    if kind is Doh:
+    if kind in (Doh, Doh3):
         assert server.seen.headers[0]["authorization"] == f"Bearer {TOKEN}"
+        assert SERVER_NAME in server.seen.headers[0][":authority"]
+    if kind is Doh:
         assert server.seen.names == [SERVER_NAME]
     elif kind is Dot:
         assert server.seen.names == [f"{TOKEN}.{SERVER_NAME}"]
@@ -223,9 +227,10 @@ async def test_a_session_that_is_not_taken(kind: Any, authority: Authority, file
     assert (server.seen.connections, server.seen.resumed) == (3, 1)
 
 
-async def test_quic_resumes(authority: Authority, files: KeyPair) -> None:
+@pytest.mark.parametrize("kind", [Doh3, Doq])
+async def test_quic_resumes(kind: Any, authority: Authority, files: KeyPair) -> None:
     """A second connection over QUIC resumes the session of the first."""
-    async with Doq(honest, files) as server:
+    async with kind(honest, files) as server:
         channels = trusting(authority)
         await channels.ask(server.server(), query())
         await asyncio.sleep(0.05)
@@ -268,6 +273,15 @@ async def test_next_encrypted_server(authority: Authority, files: KeyPair) -> No
     assert 2 <= len(bad.seen.names) < 4
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+@pytest.mark.parametrize("scheme", ["tls", "https", "h3", "quic"])
+async def test_nobody_there(scheme: str, host: str, authority: Authority) -> None:
+    """Where nobody listens the client knows at once, and does not wait until the time for a connection is over."""
+    with pytest.raises(ChannelError, match=r"refused|failed"):
+        async with asyncio.timeout(3):  # and not 5
+            await trusting(authority).ask(f"{scheme}://{host}:{free_port()}#{SERVER_NAME}", query())
+
+
 async def test_pauses_grow(monkeypatch: pytest.MonkeyPatch, authority: Authority, files: KeyPair) -> None:
     """A server that refuses connections is tried again after a pause, longer each time."""
     monkeypatch.setattr(channels_module, "PAUSE_SECONDS", 0.05)
@@ -297,7 +311,7 @@ async def test_silent_server(monkeypatch: pytest.MonkeyPatch, authority: Authori
     silent.close()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [Dot, Doh, Doq])
 async def test_deaf_connection(kind: Any, authority: Authority, files: KeyPair) -> None:
     """A connection on which nothing comes any more is replaced."""
     deaf = True
@@ -376,17 +390,21 @@ async def test_no_message_over_quic(sent: bytes, authority: Authority, files: Ke
         channels.close()
 
 
+def head(code: int, kind: str = "application/dns-message") -> list[tuple[bytes, bytes]]:
+    return [(b":status", str(code).encode()), (b"content-type", kind.encode())]
+
+
 def status(code: int, kind: str = "application/dns-message", body: bytes = b"") -> Any:
     def respond(http: Any, stream: int, _body: bytes) -> None:
-        http.send_headers(stream, [(":status", str(code)), ("content-type", kind)])
+        http.send_headers(stream, head(code, kind))
         http.send_data(stream, body, end_stream=True)
 
     return respond
 
 
 def long(http: Any, stream: int, _body: bytes) -> None:
-    http.send_headers(stream, [(":status", "200"), ("content-type", "application/dns-message")])
-    http.send_data(stream, bytes(2000))
+    http.send_headers(stream, head(200))
+    http.send_data(stream, bytes(2000), end_stream=False)
 
 
 def chatty(http: Any, _stream: int, _body: bytes) -> None:
@@ -394,31 +412,112 @@ def chatty(http: Any, _stream: int, _body: bytes) -> None:
         http.ping(bytes(8))
 
 
+def endless(http: Any, stream: int, _body: bytes) -> None:
+    """A head of HTTP/3 that does not end."""
+    http._quic.send_stream_data(stream, b"\1\x80\x0f\xff\xff" + bytes(4000))
+
+
+def garbage(http: Any, stream: int, _body: bytes) -> None:
+    http._quic.send_stream_data(stream, b"\1\x04" + b"\xff" * 4, end_stream=True)
+
+
+def early_hints(http: Any, stream: int, _body: bytes) -> None:
+    http.send_headers(stream, [(b":status", b"103")])
+    http.send_headers(stream, head(503))
+    http.send_headers(stream, [(b"trailer", b"x")], end_stream=True)
+
+
+BOTH: Sequence[Any] = [
+    (status(401), "token"),
+    (status(503), "HTTP 503"),
+    (status(302), "HTTP 302"),
+    (status(200, "text/html", b"<p>"), "no DNS message"),
+    (long, "more than 1000 bytes"),
+    (early_hints, "HTTP 503"),
+]
+
+
 @pytest.mark.parametrize(
-    ("respond", "why"),
+    ("kind", "respond", "why"),
     [
-        (status(401), "token"),
-        (status(503), "HTTP 503"),
-        (status(302), "HTTP 302"),
-        (status(200, "text/html", b"<p>"), "no DNS message"),
-        (long, "more than 1000 bytes"),
-        (chatty, "answers nothing"),
-        (lambda http, stream, _: http.reset_stream(stream), "stream reset"),
-        (lambda http, _stream, _body: http.close_connection(1), "closed"),
-        (lambda http, _stream, _body: http.close_connection(last_stream_id=0), "closed"),
+        *((kind, *each) for kind in (Doh, Doh3) for each in BOTH),
+        (Doh, chatty, "answers nothing"),
+        (Doh, lambda http, stream, _: http.reset_stream(stream), "stream reset"),
+        (Doh, lambda http, _stream, _body: http.close_connection(1), "closed"),
+        (Doh, lambda http, _stream, _body: http.close_connection(last_stream_id=0), "closed"),
+        (Doh3, endless, "answers nothing"),
+        (Doh3, garbage, "HTTP/3"),
+        (Doh3, lambda http, stream, _: http._quic.reset_stream(stream, 0x10B), "refuses the query"),
+        (Doh3, lambda http, _stream, _body: http._quic.close(0x107, None, "load"), "ended the connection"),
+        (Doh3, lambda http, _stream, _body: http._quic.close(0x100), "closed"),
     ],
 )
 async def test_bad_responses(
-    respond: Any, why: str, authority: Authority, files: KeyPair, monkeypatch: pytest.MonkeyPatch
+    kind: Any, respond: Any, why: str, authority: Authority, files: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is no good response of HTTP says why, and none is read to any length."""
-    monkeypatch.setattr(https, "LONGEST", 1000)
-    monkeypatch.setattr(https, "MOST_IDLE_BYTES", 2000)
-    async with Doh(honest, files) as server:
+    monkeypatch.setattr(doh, "LONGEST", 1000)
+    monkeypatch.setattr(doh, "MOST_IDLE_BYTES", 2000)
+    async with kind(honest, files) as server:
         server.respond = respond
         with pytest.raises(ChannelError, match=why):
             async with asyncio.timeout(2):
                 await trusting(authority).ask(server.server(), query())
+
+
+async def test_http3_where_it_is_offered(authority: Authority, files: KeyPair) -> None:
+    """A server that says so in a response by HTTP/2 is asked by HTTP/3 on the next connections, as long as it says."""
+    async with Doh3(honest, files) as other, Doh(honest, files) as server:
+        for more, asked in (
+            (f'h2=":443", h3=":{other.port}"; ma=3600', [0, 1, 2]),
+            (f'h3=":{other.port}";ma=0', [2] * 3),
+        ):
+            channels, server.more = trusting(authority), [("alt-svc", more)]
+            for number in asked:
+                assert await channels.ask(server.server(), query())
+                assert len(other.seen.asked) == number
+                channels._lines[server.server()].close()
+            channels.close()
+
+
+@pytest.mark.parametrize(
+    ("alt_svc", "offer"),
+    [
+        ('h3=":443"; ma=86400', (443, 86_400)),
+        ('h3-29=":1",h3=":8443"', (8443, 86_400)),
+        ('h2=":1"; ma=5, h3=":443"; persist=1; ma=60, h3=":2"', (443, 60)),
+        ("clear", None),
+        ('h3="other.example.test:443"', None),
+        ('h3=":0"', None),
+        ('h3=":65536"', None),
+        ('quic="h3=:443"', None),
+    ],
+)
+def test_offers_of_http3(alt_svc: str, offer: Any) -> None:
+    """Alt-Svc offers HTTP/3 at a port of the same host, and for a time."""
+    assert doh.http3_offer(alt_svc) == offer
+
+
+async def test_http2_where_http3_fails(authority: Authority, files: KeyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no UDP comes through, where HTTP/3 has another certificate, and where nothing is answered by it, HTTP/2 is
+    asked, and HTTP/3 left alone for a while."""
+    silent, _ = await asyncio.get_running_loop().create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+    other = authority.pair("other.example.test")
+    async with Doh3(honest, other) as forged, Doh3(lambda *_: [], files) as mute:
+        for port, seconds in ((silent.get_extra_info("sockname")[1], 0.3), (forged.port, 4.0), (mute.port, 4.0)):
+            monkeypatch.setattr(http_versions, "HTTP3_SECONDS", seconds)
+            async with Doh(honest, files, port=port) as server:
+                channels, named = trusting(authority), server.server().replace("https://", "h3://")
+                until = time.monotonic() + 30
+                while len(server.seen.asked) < 2 and time.monotonic() < until:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            await channels.ask(named, query())
+                    channels._lines[named].close()
+                channels.close()
+            assert len(server.seen.asked) == 2
+    assert (len(forged.seen.asked), len(mute.seen.asked)) == (0, 1)
+    silent.close()
 
 
 async def test_new_loop(authority: Authority, files: KeyPair) -> None:

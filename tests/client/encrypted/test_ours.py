@@ -9,12 +9,18 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
+import dns.asyncquery
+import dns.message
 import pytest
 
 from dnsvip.client import Agent, Why
 from dnsvip.client.enrol import Encryption, make_enrolment
 from dnsvip.client.enrolment import Enrolment, ServerTrust
 from dnsvip.client.io import files as client_files
+from dnsvip.client.io import stub as stub_module
+from dnsvip.client.io.encrypted.channels import Channels
+from dnsvip.client.io.encrypted.credentials import Credentials
+from dnsvip.client.io.stub import Stub
 from dnsvip.errors import ClientError
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_listen import Listener, ListenerTls
@@ -26,8 +32,9 @@ from tests.samples import snapshot_of
 SERVICE = "www.example.test"
 SOURCE = IPv6Address("2001:db8:77::5")
 TOKEN = "dv" + "a2" * 13
-SCHEMES = ("tls", "https", "quic")
-PATHS = {"https": "/dns-query"}
+LISTENERS = ("tls", "https", "quic")
+SCHEMES = (*LISTENERS, "h3")
+PATHS = {"https": "/dns-query", "h3": "/dns-query"}
 
 
 def site() -> Any:
@@ -42,13 +49,13 @@ def site() -> Any:
 @pytest.fixture(scope="module")
 def server(authority: Authority, files: KeyPair) -> Iterator[Running]:
     tls = ListenerTls(*files, (str(authority.file),), (NAME,))
-    listen = tuple(Listener(f"{scheme}://127.0.0.1:0", scheme, tls=tls) for scheme in SCHEMES)
+    listen = tuple(Listener(f"{scheme}://127.0.0.1:0", scheme, tls=tls) for scheme in LISTENERS)
     with Running(site(), listen) as running:
         yield running
 
 
 def enrolled(server: Running, authority: Authority, scheme: str, client: str, token: str | None = None) -> Enrolment:
-    port = server.endpoints[SCHEMES.index(scheme)].port
+    port = server.endpoints[LISTENERS.index("https" if scheme == "h3" else scheme)].port
     place = f"{scheme}://127.0.0.1:{port}{PATHS.get(scheme, '')}#{NAME}"
     return make_enrolment(server.snapshot, client, (place,), Encryption(ServerTrust(authority.ca), token))
 
@@ -67,6 +74,48 @@ async def test_it_is_known(
     assert agent.enrolment
     assert agent.enrolment.servers == (f"tls://192.0.2.53:853#{NAME}",)
     agent.close()
+
+
+@pytest.mark.parametrize("scheme", ["https", "h3"])
+async def test_http3(server: Running, authority: Authority, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stub asks for others and for the client by HTTP/3: at once where the server is named so, else from the second
+    connection on, as the first has said that it may."""
+    trusted = Channels(Credentials(ServerTrust(authority.ca)))
+    monkeypatch.setattr(stub_module, "Channels", lambda: trusted)
+    made = replace(enrolled(server, authority, scheme, "acme"), zones=())
+    agent = Agent(made)
+    before = server.counters()["transport"]
+    async with Stub(agent, "127.0.0.1:0", made.servers) as stub:
+        port = int(stub.endpoint.rpartition(":")[2])
+        for name, rdtype, channels in (
+            (SERVICE, "AAAA", agent._naming._own_channels),
+            ("example.test", "SOA", trusted),
+        ):
+            for _ in range(2):
+                answer = await dns.asyncquery.udp(dns.message.make_query(name, rdtype), "127.0.0.1", 10, port)
+                assert answer.answer
+                channels._lines[made.servers[0]].close()
+                agent._naming._servers._cache.clear()
+    agent.close()
+    after = server.counters()["transport"]
+    seen = [after.get(name, 0) - before.get(name, 0) for name in ("https_messages", "h3_messages")]
+    assert seen == ([2, 2] if scheme == "https" else [0, 4])
+
+
+async def test_without_http3(authority: Authority, files: KeyPair) -> None:
+    """A server that is named for HTTP/3 and has none is asked by HTTP/2."""
+    listener = Listener("https://127.0.0.1:0", "web", tls=ListenerTls(*files), http3=False)
+    with Running(site(), (listener,)) as running:
+        made = make_enrolment(
+            running.snapshot,
+            "acme",
+            (f"h3://127.0.0.1:{running.port}/dns-query#{NAME}",),
+            Encryption(ServerTrust(authority.ca)),
+        )
+        agent = Agent(made)
+        resolved = await agent.resolve(SERVICE, source=SOURCE)
+        assert (who_is(running.snapshot, int(resolved.issued))["client"], resolved.why) == (1001, Why.PROVEN)
+        agent.close()
 
 
 async def test_a_token_in_the_path(server: Running, authority: Authority) -> None:

@@ -201,11 +201,10 @@ def _opener(server: ServerForm, credentials: Credentials) -> Callable[[], Awaita
         from dnsvip.client.io.encrypted.quic import QuicChannel, QuicSettings  # noqa: PLC0415 - it takes long
 
         settings = QuicSettings(credentials, name)
-        return lambda: QuicChannel.to(server, settings, name, credentials)
-    if server.scheme is Scheme.HTTPS:
-        from dnsvip.client.io.encrypted import https  # noqa: PLC0415 - as above
+        return lambda: QuicChannel.to(server, settings, credentials)
+    if server.is_http:
+        from dnsvip.client.io.encrypted.http_versions import HttpVersions  # noqa: PLC0415 - as above
 
-        context = tls_context(credentials, https.ALPN)
-        return lambda: https.HttpsChannel.to(server, context, name, credentials)
+        return HttpVersions(server, name, credentials).open
     context = tls_context(credentials, ALPN)
     return lambda: TlsChannel.to(server, context, name, credentials)

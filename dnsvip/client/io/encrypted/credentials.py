@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dnsvip.client.enrolment import ServerTrust
 from dnsvip.errors import ClientError
-from dnsvip.site.server_forms import Scheme, ServerForm
+from dnsvip.site.server_forms import ServerForm
 
 
 class ChannelError(ClientError):
@@ -42,7 +42,7 @@ class Credentials:
         """The name that the certificate must be for, and that is sent in clear (SNI): over TLS and QUIC a token is its
         first label. Raises ChannelError for a token without a name."""
         name = server.name or server.host
-        if self.token is None or server.scheme is Scheme.HTTPS:
+        if self.token is None or server.is_http:
             return name
         if server.name is None:
             raise ChannelError("a token needs the server's name: it goes behind #")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import h2.config
@@ -13,18 +13,13 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from dnsvip.client.io.encrypted import doh
 from dnsvip.client.io.encrypted.credentials import ChannelError, Closed, Credentials, ResumingContext, broken
 from dnsvip.client.io.encrypted.streams import MOST_WAITING, connected
 from dnsvip.site.server_forms import ServerForm
 
 ALPN = "h2"
-MESSAGE = "application/dns-message"
-LONGEST = 65_535
-"""Bytes of an answer."""
-MOST_IDLE_BYTES = 1 << 20
-"""Bytes that a server may send without ending an answer."""
 READ = 1 << 16
-_OK, _UNAUTHORIZED = 200, 401
 
 
 @dataclass(slots=True, eq=False)
@@ -32,13 +27,12 @@ class _Exchange:
     """One query's stream."""
 
     answer: asyncio.Future[bytes]
-    status: int = 0
-    kind: str = ""
-    body: bytearray = field(default_factory=bytearray)
+    response: doh.Response = field(default_factory=doh.Response)
 
 
 class HttpsChannel:
-    """An open connection. `open` tells whether it takes queries."""
+    """An open connection. `open` tells whether it takes queries; `offered` is called with what else the server says it
+    speaks (Alt-Svc)."""
 
     def __init__(
         self,
@@ -46,10 +40,12 @@ class HttpsChannel:
         writer: asyncio.StreamWriter,
         tls: ssl.SSLObject,
         context: ResumingContext,
-        headers: list[tuple[str, str]],
+        fields: doh.Fields,
+        offered: Callable[[str], None],
     ) -> None:
-        self._reader, self._writer, self._tls, self._context, self._headers = reader, writer, tls, context, headers
-        self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
+        self._reader, self._writer, self._tls, self._context = reader, writer, tls, context
+        self._fields, self._offered = fields, offered
+        self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
         self._http.local_settings[h2.settings.SettingCodes.ENABLE_PUSH] = 0
         self._exchanges: dict[int, _Exchange] = {}
         self._changed = asyncio.Event()
@@ -61,25 +57,20 @@ class HttpsChannel:
 
     @classmethod
     async def to(
-        cls, server: ServerForm, context: ResumingContext, name: str, credentials: Credentials
+        cls,
+        server: ServerForm,
+        context: ResumingContext,
+        name: str,
+        credentials: Credentials,
+        fields: doh.Fields,
+        offered: Callable[[str], None],
     ) -> HttpsChannel:
         """Connect; raises ChannelError."""
         reader, writer, tls = await connected(server, context, name, credentials)
         if tls.selected_alpn_protocol() != ALPN:
             writer.transport.abort()
             raise ChannelError("does not speak HTTP/2")
-        host = f"[{name}]" if ":" in name else name
-        headers = [
-            (":method", "POST"),
-            (":scheme", "https"),
-            (":authority", host if server.port == 443 else f"{host}:{server.port}"),
-            (":path", server.path),
-            ("accept", MESSAGE),
-            ("content-type", MESSAGE),
-        ]
-        if credentials.token:
-            headers.append(("authorization", f"Bearer {credentials.token}"))
-        return cls(reader, writer, tls, context, headers)
+        return cls(reader, writer, tls, context, fields, offered)
 
     async def ask(self, wire: bytes) -> bytes:
         """The answer to a query, which goes with id 0 (section 4.1) and gets its own back; raises ChannelError."""
@@ -91,7 +82,7 @@ class HttpsChannel:
         exchange = _Exchange(asyncio.get_running_loop().create_future())
         try:
             stream = self._http.get_next_available_stream_id()
-            self._http.send_headers(stream, [*self._headers, ("content-length", str(len(sent)))])
+            self._http.send_headers(stream, [*self._fields, (b"content-length", b"%d" % len(sent))])
         except h2.exceptions.ProtocolError as error:
             self.open = False
             raise ChannelError(f"HTTP/2: {error}") from None
@@ -156,7 +147,7 @@ class HttpsChannel:
                         self._leave(event)
                 self._flush()
                 self._changed.set()
-                if idle > MOST_IDLE_BYTES:
+                if idle > doh.MOST_IDLE_BYTES:
                     end = Closed("sends much and answers nothing")
                     break
         except h2.exceptions.ProtocolError as error:
@@ -174,22 +165,25 @@ class HttpsChannel:
         exchange = self._exchanges.get(stream or 0)
         if exchange is None or exchange.answer.done():
             return False
-        if isinstance(event, h2.events.ResponseReceived):
-            fields = {str(name): str(value) for name, value in event.headers}
-            status, exchange.kind = fields.get(":status", ""), fields.get("content-type", "")
-            exchange.status = int(status) if status.isdecimal() else 0
-        elif isinstance(event, h2.events.DataReceived):
-            exchange.body += event.data
-            if len(exchange.body) > LONGEST:
-                exchange.answer.set_exception(ChannelError(f"answers more than {LONGEST} bytes"))
-        elif isinstance(event, h2.events.StreamReset):
-            exchange.answer.set_exception(ChannelError("refuses the query (HTTP/2 stream reset)"))
-        elif isinstance(event, h2.events.StreamEnded):
-            self.heard += 1
-            self._context.session = self._tls.session or self._context.session
-            _end_of(exchange)
-            return True
-        return False
+        try:
+            if isinstance(event, h2.events.ResponseReceived):
+                self._begin(exchange.response, event)
+            elif isinstance(event, h2.events.DataReceived):
+                exchange.response.add(event.data)
+            elif isinstance(event, h2.events.StreamReset):
+                raise ChannelError("refuses the query (HTTP/2 stream reset)")
+            elif isinstance(event, h2.events.StreamEnded):
+                self.heard += 1
+                self._context.session = self._tls.session or self._context.session
+                exchange.answer.set_result(exchange.response.message())
+        except ChannelError as error:
+            exchange.answer.set_exception(error)
+        return isinstance(event, h2.events.StreamEnded)
+
+    def _begin(self, response: doh.Response, event: h2.events.ResponseReceived) -> None:
+        response.begin((bytes(name), bytes(value)) for name, value in event.headers)
+        if alt_svc := response.fields.get(b"alt-svc"):
+            self._offered(alt_svc.decode("latin-1"))
 
     def _leave(self, event: h2.events.ConnectionTerminated) -> None:
         """The server takes no more queries, and answers those up to a stream (RFC 9113 section 6.8)."""
@@ -208,15 +202,3 @@ class HttpsChannel:
         self._fail(end, self._exchanges)
         self._changed.set()
         self._writer.transport.abort()
-
-
-def _end_of(exchange: _Exchange) -> None:
-    """Judge a whole response."""
-    if exchange.status == _UNAUTHORIZED:
-        exchange.answer.set_exception(ChannelError("refuses this client's token (HTTP 401): enrol anew"))
-    elif exchange.status != _OK:
-        exchange.answer.set_exception(ChannelError(f"answers HTTP {exchange.status}"))
-    elif exchange.kind.partition(";")[0].strip().lower() != MESSAGE:
-        exchange.answer.set_exception(ChannelError("answers what is no DNS message"))
-    else:
-        exchange.answer.set_result(bytes(exchange.body))

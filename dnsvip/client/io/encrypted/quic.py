@@ -1,11 +1,12 @@
-"""DNS over QUIC (RFC 9250): one connection, a stream for each query; nothing with 0-RTT, which could be replayed."""
+"""QUIC: one connection, a stream for each query, by DNS over QUIC (RFC 9250) or what else is `Spoken` on it; nothing
+with 0-RTT, which could be replayed."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
@@ -36,10 +37,11 @@ _ALERTS = {42: "its certificate is not good", 45: "its certificate has expired",
 
 
 class QuicSettings:
-    """A client's settings for one server, which remember its last session ticket."""
+    """A client's settings for one server, whose name is known, in one protocol; they remember its last session
+    ticket."""
 
-    def __init__(self, credentials: Credentials, name: str) -> None:
-        self._credentials, self._name = credentials, name
+    def __init__(self, credentials: Credentials, name: str, alpn: str = ALPN) -> None:
+        self._credentials, self._name, self._alpn = credentials, name, alpn
         self._ticket: SessionTicket | None = None
 
     def keep(self, ticket: SessionTicket) -> None:
@@ -51,7 +53,7 @@ class QuicSettings:
         """Settings of the next connection; raises ChannelError where the client's certificate cannot be read."""
         trust, paths = self._credentials.trust, ssl.get_default_verify_paths()
         configuration = QuicConfiguration(
-            alpn_protocols=[ALPN],
+            alpn_protocols=[self._alpn],
             idle_timeout=IDLE_SECONDS,
             max_data=MOST_WAITING * LONGEST,
             max_stream_data=LONGEST,
@@ -71,38 +73,92 @@ class QuicSettings:
         return configuration
 
 
-@dataclass(slots=True, eq=False)
-class _Exchange:
-    answer: asyncio.Future[bytes]
-    data: bytearray = field(default_factory=bytearray)
+Ended: TypeAlias = tuple[int, bytes | ChannelError]
+"""A stream, and the answer on it or why there is none."""
+
+
+class Spoken(Protocol):
+    """What is spoken on a connection whose handshake is complete; and its error codes."""
+
+    @property
+    def cancelled(self) -> int:
+        """For a query that nobody waits for."""
+
+    @property
+    def none(self) -> int:
+        """For an end without any error."""
+
+    def ask(self, stream: int, wire: bytes) -> None:
+        """Send a query on a stream of its own."""
+
+    def take(self, event: StreamDataReceived) -> Iterator[Ended]:
+        """The queries that are over with what has come. Raises Closed for a server that speaks something else."""
+
+    def forget(self, stream: int) -> None:
+        """Nobody waits for a stream any more."""
+
+
+class Doq:
+    """DNS over QUIC: a message and its length on each stream."""
+
+    cancelled, none = REQUEST_CANCELLED, NO_ERROR
+
+    def __init__(self, quic: QuicConnection) -> None:
+        self._quic, self._data = quic, dict[int, bytearray]()
+
+    def ask(self, stream: int, wire: bytes) -> None:
+        """Send a query."""
+        self._data[stream] = bytearray()
+        self._quic.send_stream_data(stream, len(wire).to_bytes(2, "big") + wire, end_stream=True)
+
+    def take(self, event: StreamDataReceived) -> Iterator[Ended]:
+        """The answer that is complete with what has come, or is none."""
+        data = self._data.get(event.stream_id)
+        if data is None:
+            return
+        data += event.data
+        missing = 2 + int.from_bytes(data[:2], "big") - len(data) if len(data) > 1 else 2
+        if not missing:
+            yield event.stream_id, bytes(data[2:])
+        elif missing < 0 or event.end_stream:
+            yield event.stream_id, ChannelError("answers what is no DNS message")
+
+    def forget(self, stream: int) -> None:
+        """Nobody waits for an answer any more."""
+        self._data.pop(stream, None)
 
 
 class QuicChannel(QuicConnectionProtocol):
     """An open connection. `open` tells whether it takes queries."""
 
-    def __init__(self, quic: QuicConnection) -> None:
+    def __init__(self, quic: QuicConnection, speak: Callable[[QuicConnection], Spoken]) -> None:
         super().__init__(quic)
-        self._exchanges: dict[int, _Exchange] = {}
+        self._speak = speak
+        self._spoken: Spoken | None = None
+        self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._room = asyncio.Semaphore(MOST_WAITING)
         self._end = Closed("does not answer over QUIC")
         self.shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.open, self.heard = False, 0
 
     @classmethod
-    async def to(cls, server: ServerForm, settings: QuicSettings, name: str, credentials: Credentials) -> QuicChannel:
+    async def to(
+        cls,
+        server: ServerForm,
+        settings: QuicSettings,
+        credentials: Credentials,
+        speak: Callable[[QuicConnection], Spoken] = Doq,
+    ) -> QuicChannel:
         """Connect; raises ChannelError."""
-        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         quic = QuicConnection(configuration=settings.configuration(), session_ticket_handler=settings.keep)
         try:
-            _, channel = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: cls(quic),
-                family=family,
-                local_addr=("::" if family == socket.AF_INET6 else "0.0.0.0", 0),  # noqa: S104 - to connect from
+            transport, channel = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: cls(quic, speak), remote_addr=(server.host, server.port)
             )
         except OSError as error:
             raise ChannelError(error.strerror or str(error)) from None
         try:
-            channel.connect((server.host, server.port))
+            channel.connect(transport.get_extra_info("peername"))
             await channel.shaken
             if credentials.trust.pins:
                 certificate = quic.tls._peer_certificate
@@ -118,28 +174,30 @@ class QuicChannel(QuicConnectionProtocol):
     async def ask(self, wire: bytes) -> bytes:
         """The answer to a query, which goes with id 0 (section 4.2.1) and gets its own back; raises ChannelError."""
         async with self._room:
-            if not self.open:
+            spoken = self._spoken
+            if not self.open or spoken is None:
                 raise self._end
-            exchange = _Exchange(asyncio.get_running_loop().create_future())
             stream = self._quic.get_next_available_stream_id()
-            self._exchanges[stream] = exchange
+            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._answers[stream] = answer
             try:
-                self._quic.send_stream_data(stream, len(wire).to_bytes(2, "big") + b"\0\0" + wire[2:], end_stream=True)
+                spoken.ask(stream, b"\0\0" + wire[2:])
                 self.transmit()
-                return wire[:2] + (await exchange.answer)[2:]
+                return wire[:2] + (await answer)[2:]
             except asyncio.CancelledError:
                 if self.open:
-                    self._quic.stop_stream(stream, REQUEST_CANCELLED)
+                    self._quic.stop_stream(stream, spoken.cancelled)
                     self.transmit()
                 raise
             finally:
-                del self._exchanges[stream]
+                del self._answers[stream]
+                spoken.forget(stream)
 
-    def close(self, error_code: int = NO_ERROR, reason_phrase: str = "") -> None:
+    def close(self, error_code: int | None = None, reason_phrase: str = "") -> None:
         """End it; whoever waits gets ChannelError."""
         self.open = False
         self._fail()
-        super().close(error_code, reason_phrase)
+        super().close(self._none if error_code is None else error_code, reason_phrase)
         if self._transport is not None:
             self._transport.close()
         if self._timer is not None:
@@ -160,39 +218,47 @@ class QuicChannel(QuicConnectionProtocol):
         """Take an event of the connection or of a stream."""
         match event:
             case HandshakeCompleted() if not self.shaken.done():
+                self._spoken = self._speak(self._quic)
                 self.shaken.set_result(None)
             case ConnectionTerminated():
-                self._end = _end_of(event, taken=self.shaken.done() and not self.shaken.exception())
+                taken = self.shaken.done() and not self.shaken.exception()
+                self._end = _end_of(event, self._none, taken=taken)
                 self.close()
-            case StreamDataReceived():
-                self._data(event)
+            case StreamDataReceived() if self._spoken is not None:
+                try:
+                    for stream, outcome in self._spoken.take(event):
+                        self.heard += 1
+                        self._settle(stream, outcome)
+                except Closed as error:
+                    self._end = error
+                    self.close()
             case StreamReset():
-                exchange = self._exchanges.get(event.stream_id)
-                if exchange is not None and not exchange.answer.done():
-                    exchange.answer.set_exception(ChannelError(f"refuses the query (QUIC error {event.error_code})"))
+                self._settle(event.stream_id, ChannelError(f"refuses the query (QUIC error {event.error_code})"))
 
-    def _data(self, event: StreamDataReceived) -> None:
-        exchange = self._exchanges.get(event.stream_id)
-        if exchange is None or exchange.answer.done():
+    @property
+    def _none(self) -> int:
+        """The code for an end without any error."""
+        return self._spoken.none if self._spoken is not None else NO_ERROR
+
+    def _settle(self, stream: int, outcome: bytes | ChannelError) -> None:
+        """Hand an answer, or why there is none, to whoever waits for it."""
+        answer = self._answers.get(stream)
+        if answer is None or answer.done():
             return
-        exchange.data += event.data
-        missing = 2 + int.from_bytes(exchange.data[:2], "big") - len(exchange.data) if len(exchange.data) > 1 else 2
-        if not missing:
-            self.heard += 1
-            exchange.answer.set_result(bytes(exchange.data[2:]))
-        elif missing < 0 or event.end_stream:
-            exchange.answer.set_exception(ChannelError("answers what is no DNS message"))
+        if isinstance(outcome, ChannelError):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
 
     def _fail(self) -> None:
         if not self.shaken.done():
             self.shaken.set_exception(self._end)
             self.shaken.exception()  # nobody may be waiting any more
-        for exchange in self._exchanges.values():
-            if not exchange.answer.done():
-                exchange.answer.set_exception(self._end)
+        for stream in self._answers:
+            self._settle(stream, self._end)
 
 
-def _end_of(event: ConnectionTerminated, *, taken: bool) -> Closed:
+def _end_of(event: ConnectionTerminated, none: int, *, taken: bool) -> Closed:
     """What ended a connection: we, the server, or with the server's certificate `taken` its refusal of ours."""
     alert = event.error_code - _CRYPTO_ERRORS
     words = event.reason_phrase or f"alert {alert}"
@@ -200,6 +266,6 @@ def _end_of(event: ConnectionTerminated, *, taken: bool) -> Closed:
         return CertificateRefused(f"refuses this client's certificate ({words})")
     if alert in _ALERTS:
         return Closed(f"{_ALERTS[alert]} ({words})")
-    if event.error_code == NO_ERROR:
+    if event.error_code == none:
         return Closed("closed the connection")
     return Closed(f"ended the connection (QUIC error {event.error_code:#x} {event.reason_phrase})")
