@@ -31,6 +31,14 @@ DefaultTier = Annotated[
         refers="tier",
     ),
 ]
+IdentifySource = Annotated[
+    bool,
+    About(
+        "Identify sources",
+        "A new flow to the plain address from a network (ecs and source) that identifies a client is that "
+        "client's; so is one to an address that counts as unproven.",
+    ),
+]
 MinServers = Annotated[
     int,
     Field(strict=True, ge=0, le=4096),
@@ -130,14 +138,7 @@ class Cluster:
             unit="s",
         ),
     ] = None
-    identify_source: Annotated[
-        bool,
-        About(
-            "Identify sources",
-            "A new flow to the plain address from a network (ecs and source) that identifies a client is that "
-            "client's; so is one to an address that counts as unproven.",
-        ),
-    ] = False
+    identify_source: IdentifySource = False
     select: Select = ()
     min_servers: MinServers = 1
     claims: Claims = ()
@@ -211,14 +212,7 @@ class ClassCluster:
     ]
     default_tier: DefaultTier
     ttl: Ttl = 60
-    identify_source: Annotated[
-        bool,
-        About(
-            "Identify sources",
-            "A new flow to the plain address from a network (ecs and source) that identifies a client is that "
-            "client's; so is one to an address that counts as unproven.",
-        ),
-    ] = False
+    identify_source: IdentifySource = False
     select: Select = ()
     min_servers: MinServers = 1
 
