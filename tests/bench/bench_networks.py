@@ -107,9 +107,9 @@ def of_packets(kernel: Kernel, packets: int) -> Iterator[tuple[str, float]]:
         for reason, base in (("source-network", FIRST_NEW), ("plain", STRANGER)):
             sources = [base + random.randrange(SPACE) for _ in range(packets)]
             frames = [frame_of(segment(PLAIN4, source=source)) for source in sources]
-            before = kernel.writer.counters()
+            before = kernel.writer.counters.by_reason()
             yield f"packet {reason} ns", spent(kernel.program, partial(run_all, kernel, frames))
-            assert kernel.writer.counters()[reason] - before[reason] > 0.9 * packets
+            assert kernel.writer.counters.by_reason()[reason] - before[reason] > 0.9 * packets
 
 
 def with_one_less(site: Site) -> Site:

@@ -222,10 +222,10 @@ def test_hot_packets_are_new_each_time(kernel: None) -> None:
         bench = Bench(stack, program)
         for _ in range(2):
             bench.dispatcher.cold(Frames(known_segments(vips)))
-        before = program.writer.counts()["known"]["forward"]
+        before = program.writer.counters.by_action()["known"]["forward"]
         assert bench.again.hot(program.program, Frames(known_segments(vips)), 100) > 0
-        assert program.writer.counts()["known"]["forward"] - before == 400
-        beside = program.writer.auxiliary_counters()
+        assert program.writer.counters.by_action()["known"]["forward"] - before == 400
+        beside = program.writer.counters.auxiliary()
         assert (beside["not-sent"], beside["to-user-space"]) == (0, 0)
 
 

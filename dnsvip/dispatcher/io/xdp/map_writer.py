@@ -1,8 +1,9 @@
-"""Writes snapshots into the maps of the kernel program, each as a whole, and reads its counters.
+"""Writes snapshots into the maps of the kernel program, each as a whole.
 
     writer = MapWriter(maps, programs)
     writer.apply(tables)        # the next packet is decided by these
     writer.tick(time.time())    # every second or so: the clock, expired flows
+    writer.counters.by_reason()
 
 Maps of an earlier process (xdp/pinned.py) are taken over: numbers of servers, tiers and clusters stay the same, so its
 flows stay valid. Blocking; one thread at a time.
@@ -11,68 +12,43 @@ flows stay valid. Blocking; one thread at a time.
 from __future__ import annotations
 
 import errno
-import hmac
 import secrets
 import time
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
 
-from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.encap import DISCARD
 from dnsvip.dispatcher.ending import concerns
 from dnsvip.dispatcher.flows.usage import REST, Used, leaving
 from dnsvip.dispatcher.flows.uses import share_of
 from dnsvip.dispatcher.io.xdp.attribute_masks import AttributeMasks
+from dnsvip.dispatcher.io.xdp.client_maps import ClientMaps
 from dnsvip.dispatcher.io.xdp.fitting import left_out, problems_of
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, TooMany
-from dnsvip.dispatcher.io.xdp.image import Image, client_records, compile_image, parts_of
-from dnsvip.dispatcher.io.xdp.kernel_types import TYPES, absent
+from dnsvip.dispatcher.io.xdp.image import Image, compile_image
+from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
+from dnsvip.dispatcher.io.xdp.map_counters import MapCounters
 from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.io.xdp.table import divide
-from dnsvip.dispatcher.reason import PairCounts, totals, zero_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import Problem
-from dnsvip.site import Client, ClientState, Snapshot
+from dnsvip.site import ClientState, Snapshot
 from dnsvip.site.cow_map import difference
-from dnsvip.site.isolation import Isolated, Key, fault_of, isolate, with_stand_ins
+from dnsvip.site.isolation import Isolated, Key, isolate, with_stand_ins
 from dnsvip.site.plain import SiteObject
 from dnsvip.xdp.ciphers import Ciphers, SyscallProgram
 from dnsvip.xdp.maps import ARRAY, MMAPABLE, Map
 from dnsvip.xdp.structs import number_of, u32, u64
 
-T = TypeVar("T")
-
-BATCH = 4096
-"""Client records written in one system call."""
 FIRST = u32(0)
 SWEEP_SECONDS = 10.0
 """A sweep takes an eighth of a microsecond for each flow, so not every tick runs one."""
 WALK_SLICE = 65_536
 """Flows looked at in one system call."""
-ETHERNET = 14
-"""Bytes of a frame before its packet."""
 MOST_GENERATIONS = (1 << 32) - 2
 MONOTONIC_COARSE = 6
 """CLOCK_MONOTONIC_COARSE (linux/time.h), whose resolution is a tick of the kernel."""
-
-
-class Sent(NamedTuple):
-    """What a server got: packets, their bytes, and new flows."""
-
-    packets: int = 0
-    bytes: int = 0
-    flows: int = 0
-
-
-class Forwarded(NamedTuple):
-    """Packets and their bytes."""
-
-    packets: int
-    bytes: int
 
 
 class MapWriter:
@@ -99,7 +75,6 @@ class MapWriter:
         self._image: Image | None = None
         self._isolated: Isolated[Image] | None = None
         self._left_out: Mapping[Key, SiteObject | None] = {}
-        self._client_faults: dict[str, Problem] = {}
         self._ciphers: dict[int, bytes] = {}
         self._swept = 0.0
         self.usage_taken: Mapping[int, Used] = {}
@@ -112,6 +87,8 @@ class MapWriter:
         known = {*maps["values"].keys(), *maps["masks"].keys()}
         first_table = max((value_key.unpack(key)["table"] for key in known), default=0) + 1
         self.ids = IdAllocator(self._names(), first_table)
+        self.counters = MapCounters(maps, self.ids)
+        self._clients = ClientMaps(maps["clients"], maps["client_keys"], self.ids)
         before = config.unpack(maps["config"].get(FIRST) or bytes(config.size))
         # Of a new map: unlike that of any entry of a decode cache that was taken over without it.
         first = before["generation"] or secrets.randbelow(MOST_GENERATIONS)
@@ -148,7 +125,7 @@ class MapWriter:
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)
         self._put_prefixes("translated", image.translated)
-        self._write_clients(self._isolated.snapshot, image)
+        self._clients.apply(self._snapshot, self._isolated.snapshot, self._image, image)
         self._attributes.apply(self._isolated.snapshot.site.clients, image.attributed)
         self._networks.apply(image.networks)
         self._next_generation()
@@ -162,7 +139,7 @@ class MapWriter:
     def problems(self) -> list[Problem]:
         """The objects that have stand-ins in the maps, one problem of each."""
         isolated = self._isolated.problems if self._isolated else ()
-        return [*isolated, *problems_of(self._left_out), *self._client_faults.values()]
+        return [*isolated, *problems_of(self._left_out), *self._clients.faults.values()]
 
     def _revoke(self, snapshot: Snapshot) -> None:
         """Refuse the clients that are no longer enabled or have been deleted, before anything that might fail."""
@@ -172,9 +149,9 @@ class MapWriter:
         changes = list(difference(before.site.clients, snapshot.site.clients))
         refused = [new.id for _, _, new in changes if new and new.state is not ClientState.ENABLED]
         refused += [number for number, _, since in difference(before.deleted, snapshot.deleted) if since is not None]
-        self._refuse_clients(refused)
+        self._clients.refuse(refused)
         ended = [new.id for _, _, new in changes if new and new.is_ended] + list(snapshot.ended - before.ended)
-        self._refuse_clients(ended, _ENDED)
+        self._clients.end(ended)
         if refused:
             self._next_generation()
         if ended:
@@ -255,98 +232,6 @@ class MapWriter:
         self.usage_taken = now
         return used
 
-    # Counters
-
-    def counters(self) -> dict[str, int]:
-        """Packets by reason; every packet is in exactly one."""
-        return totals(self.counts())
-
-    def counts(self) -> PairCounts:
-        """Packets by reason and action; every packet is in exactly one."""
-        reasons, actions = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")
-        unpack, each = TYPES.struct("counter").unpack, self._maps["counters"].get_each
-        return {
-            reason: {
-                action: sum(
-                    unpack(value)["packets"] for value in each(u32(reasons[reason] + len(reasons) * actions[action]))
-                )
-                for action in by_action
-            }
-            for reason, by_action in zero_counts().items()
-        }
-
-    def forwarded(self) -> Forwarded:
-        """All packets that were forwarded, and their bytes without the link's header."""
-        reasons, forward = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")["forward"]
-        unpack, each = TYPES.struct("counter").unpack, self._maps["counters"].get_each
-        counters = [unpack(v) for number in reasons.values() for v in each(u32(number + len(reasons) * forward))]
-        packets = sum(counter["packets"] for counter in counters)
-        return Forwarded(packets, sum(counter["bytes"] for counter in counters) - ETHERNET * packets)
-
-    def auxiliary_counters(self) -> dict[str, int]:
-        """Events that are counted beside a packet's one reason (enum side)."""
-        return {
-            side: sum(map(number_of, self._maps["sides"].get_each(u32(number))))
-            for side, number in TYPES.words("side", "SIDE_").items()
-        }
-
-    def opened(self) -> dict[str, int]:
-        """Flows recorded by the tier they were opened in, for tiers that have opened any."""
-        counts = {
-            name: sum(map(number_of, self._maps["opened"].get_each(u32(number))))
-            for number, name in self.ids.tiers.names.items()
-        }
-        return {name: count for name, count in counts.items() if count}
-
-    def sent(self) -> dict[tuple[str, str], Sent]:
-        """What each server got, by pool and server: what the kernel sent it, and all flows recorded for it."""
-        hop, each = TYPES.struct("hop"), self._maps["hops"].get_each
-        stride = hop.size // 8
-        places = [hop.members[name].offset // 8 for name in ("packets", "bytes", "flows")]
-        sums: dict[tuple[str, str], Sent] = {}
-        for number, name in self.ids.servers.names.items():
-            pool, _, server, _ = parts_of(name)
-            if pool:  # else another dispatcher
-                words = array("Q", b"".join(each(u32(number))))
-                more = (sum(words[place::stride]) for place in places)
-                sums[pool, server] = Sent(*map(sum, zip(sums.get((pool, server), Sent()), more, strict=True)))
-        return sums
-
-    def drops(self) -> dict[tuple[str, str], int]:
-        """Packets dropped or answered, by cluster and action, where there are any."""
-        counts: dict[tuple[str, str], int] = {}
-        for number, name in self.ids.clusters.names.items():
-            each = [
-                TYPES.struct("cluster_drops").unpack(value)
-                for value in self._maps["cluster_drops"].get_each(u32(number))
-            ]
-            for action, member in (("drop", "dropped"), ("answer", "answered")):
-                if count := sum(one[member] for one in each):
-                    key = name.partition("/")[0], action
-                    counts[key] = counts.get(key, 0) + count
-        return counts
-
-    def policed(self) -> dict[tuple[str, str], int]:
-        """Packets over the limits of a tier's policing, by tier and what was done with them, where there are any."""
-        counts: dict[tuple[str, str], int] = {}
-        for number, name in self.ids.tiers.names.items():
-            each = [TYPES.struct("policed").unpack(value) for value in self._maps["policed"].get_each(u32(number))]
-            for done in ("dropped", "marked"):
-                if count := sum(one[done] for one in each):
-                    counts[name, done] = count
-        return counts
-
-    def routed(self) -> dict[tuple[str, int], int]:
-        """Flows recorded whose pool a rule or their client decided, by cluster and rule, where there are any."""
-        each = TYPES.constants("routed")["RULE_OWN"] + 1
-        counts: dict[tuple[str, int], int] = {}
-        for number, name in self.ids.clusters.names.items():
-            for rule in range(1, each):
-                count = sum(map(number_of, self._maps["routed"].get_each(u32(number * each + rule))))
-                if count:
-                    counts[name.partition("/")[0], rule] = count
-        return counts
-
     def server(self, number: int) -> str:
         """The name of a server number (image.parts_of); empty where it has none."""
         return self.ids.servers.names.get(number, "")
@@ -400,83 +285,6 @@ class MapWriter:
             self._contexts.remove(number)
             del self._ciphers[number]
 
-    # Clients
-
-    def _write_clients(self, snapshot: Snapshot, image: Image) -> None:
-        before = self._snapshot
-        if before is None or self._image is None:
-            gone, changed = self._unknown(snapshot), list(snapshot.site.clients.values())
-            refused = set(snapshot.deleted)
-        else:
-            changes = list(difference(before.site.clients, snapshot.site.clients))
-            refusals = list(difference(before.deleted, snapshot.deleted))
-            refused = {number for number, _, since in refusals if since is not None}
-            gone = [old.id for _, old, _ in changes if old] + [number for number, _, since in refusals if since is None]
-            changed = [new for _, _, new in changes if new]
-            if set(before.site.tiers) != set(snapshot.site.tiers):
-                changed = list(snapshot.site.clients.values())
-            elif set(before.site.pools) != set(snapshot.site.pools) or self._image.own != image.own:
-                known = {client.id for client in changed}
-                others = (client for client in snapshot.site.clients.values() if client.pool or client.servers)
-                changed += [client for client in others if client.id not in known]
-        held = {client.id for client in changed}
-        self._refuse_clients(refused - held)
-        self._refuse_clients(snapshot.ended - held, _ENDED)
-        self._remove_clients(set(gone) - held, snapshot, image)
-        self._write_records(changed, client_records(snapshot.site, self.ids, image.own))
-        self._write_keys(snapshot, image, changed)
-
-    def _write_records(self, clients: Iterable[Client], record: Callable[[Client], bytes]) -> None:
-        """Write the records of clients; one that makes that fail is refused, and named."""
-        for batch in _batches(clients, BATCH):
-            for client in batch if self._client_faults else ():
-                self._client_faults.pop(client.name, None)
-            try:
-                records = b"".join(map(record, batch))
-            except Exception:  # noqa: BLE001 - the batch is gone through one by one
-                records = b"".join(self._one_record(client, record) for client in batch)
-            self._maps["clients"].put_many(b"".join(u64(client.id) for client in batch), records)
-
-    def _one_record(self, client: Client, record: Callable[[Client], bytes]) -> bytes:
-        try:
-            return record(client)
-        except Exception as error:  # noqa: BLE001 - it costs this client, not the others
-            self._client_faults[client.name] = fault_of(f"client.{client.name}", error)
-            return _REFUSED
-
-    def _unknown(self, snapshot: Snapshot) -> list[int]:
-        """Clients in the map of an earlier process that the snapshot does not have."""
-        stored = {number_of(key) for key in set(self._maps["clients"].keys())}
-        return list(stored - {client.id for client in snapshot.site.clients.values()})
-
-    def _refuse_clients(self, ids: Iterable[int], record: bytes = b"") -> None:
-        """Put records that refuse every address of these clients."""
-        record = record or _REFUSED
-        for batch in _batches(ids, BATCH):
-            self._maps["clients"].put_many(b"".join(map(u64, batch)), record * len(batch))
-
-    def _remove_clients(self, ids: Iterable[int], snapshot: Snapshot, image: Image) -> None:
-        """Remove the keys of clients that are gone, and their records, except those that refuse their addresses."""
-        masters = image.masters.keys() | (self._image.masters.keys() if self._image else set())
-        pack_name = TYPES.struct("client_key_name").pack
-        for number in ids:
-            if number not in snapshot.deleted:
-                self._maps["clients"].delete(u64(number))
-            for master in masters:
-                self._maps["client_keys"].delete(pack_name(client=number, master=master))
-
-    def _write_keys(self, snapshot: Snapshot, image: Image, changed: list[Client]) -> None:
-        pack_name = TYPES.struct("client_key_name").pack
-        for number, (master, layout) in image.masters.items():
-            known = self._image.masters.get(number) if self._image else None
-            wanted = changed if known == (master, layout) else snapshot.site.clients.values()
-            extracted = hmac.digest(bytes(32), master, "sha256")
-            sound = (client for client in wanted if client.name not in self._client_faults)
-            for batch in _batches(sound, BATCH):
-                names = b"".join(pack_name(client=client.id, master=number) for client in batch)
-                keys = b"".join(_client_key(extracted, layout, client) for client in batch)
-                self._maps["client_keys"].put_many(names, keys)
-
     def _names(self) -> dict[int, dict[int, str]]:
         """The numbers that an earlier process gave: names by kind and number."""
         name_key, name = TYPES.struct("name_key"), TYPES.struct("name")
@@ -485,23 +293,3 @@ class MapWriter:
             label = name_key.unpack(key)
             names.setdefault(label["kind"], {})[label["number"]] = name.unpack(values[0])["text"].rstrip(b"\0").decode()
         return names
-
-
-_REFUSED = TYPES.struct("client").pack_sparse(tier=absent())
-"""The record of a client that is not enabled."""
-_ENDED = TYPES.struct("client").pack_sparse(tier=absent(), ended=1)
-"""The record of one whose known flows end as well."""
-
-
-def _client_key(extracted: bytes, layout: Layout, client: Client) -> bytes:
-    """address.proof.client_key for one of many: HKDF's extract step, the same for all, is done (RFC 5869 section
-    2.2)."""
-    identity = client.id.to_bytes(8, "big") + client.key_generation.to_bytes(4, "big")
-    info = b"dnsvip v1 client" + layout.prefix.network_address.packed + identity
-    return hmac.digest(extracted, info + b"\1", "sha256")[:16]
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    left = iter(items)
-    while batch := list(islice(left, size)):
-        yield batch

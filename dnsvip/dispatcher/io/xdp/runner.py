@@ -24,7 +24,8 @@ from dnsvip.dispatcher.flows.usage import Used
 from dnsvip.dispatcher.io.user.refused import Show
 from dnsvip.dispatcher.io.user.runner import Runner
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
-from dnsvip.dispatcher.io.xdp.map_writer import MapWriter, Sent
+from dnsvip.dispatcher.io.xdp.map_counters import Sent
+from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.io.xdp.neighbours import Neighbours
 from dnsvip.dispatcher.io.xdp.pinned_program import PROGRAM, PinnedProgram, detach
 from dnsvip.dispatcher.io.xdp.table import bucket_status, states
@@ -90,7 +91,7 @@ class XdpRunner:
     def counters(self) -> dict[str, int]:
         """The kernel's packets by the reason of their verdict, those of earlier processes included."""
         maps = self.kernel_maps()
-        return maps[1].counters() if maps else self._runner.counters()
+        return maps[1].counters.by_reason() if maps else self._runner.counters()
 
     async def take_usage(self) -> Mapping[int, Used]:
         """The kernel's, which has counted what it handed up; see DataPlane.take_usage."""
@@ -102,8 +103,13 @@ class XdpRunner:
         program, writer = self._offload.program, self._offload.writer
         if program is None or writer is None:
             return self._runner.totals()
-        sent = writer.forwarded()._asdict()
-        return {"actions": writer.counts(), "new_flows": writer.opened(), "sent": sent, "flows": self._held(program)}
+        sent = writer.counters.forwarded()._asdict()
+        return {
+            "actions": writer.counters.by_action(),
+            "new_flows": writer.counters.opened(),
+            "sent": sent,
+            "flows": self._held(program),
+        }
 
     def _held(self, program: PinnedProgram) -> dict[str, int]:
         established, new = self._count(program)
@@ -134,7 +140,7 @@ class XdpRunner:
         status, program, writer = self._runner.status(), self._offload.program, self._offload.writer
         if program is None or writer is None:
             return status
-        counts, auxiliary_counters = writer.counts(), writer.auxiliary_counters()
+        counts, auxiliary_counters = writer.counters.by_action(), writer.counters.auxiliary()
         counters = totals(counts)
         return status | {
             "mode": "xdp",
@@ -142,9 +148,9 @@ class XdpRunner:
             "packets": sum(counters.values()),
             "counters": counters,
             "actions": counts,
-            "new_flows": writer.opened(),
-            "rules": rule_counts(writer.routed()),
-            "policed": policed_counts(writer.policed()),
+            "new_flows": writer.counters.opened(),
+            "rules": rule_counts(writer.counters.routed()),
+            "policed": policed_counts(writer.counters.policed()),
             "buckets": bucket_status(program.maps, auxiliary_counters, time.time_ns()),
             "guesses_refused": auxiliary_counters["guess-refused"],
             "labels_ignored": auxiliary_counters["label-ignored"],
@@ -154,8 +160,8 @@ class XdpRunner:
                 "not_promoted": auxiliary_counters["kept-new"],
                 "not_recorded": auxiliary_counters["not-remembered"],
             },
-            "drops": drop_counts(writer.drops()),
-            "servers": list(with_sent(status["servers"], writer.sent())),
+            "drops": drop_counts(writer.counters.drops()),
+            "servers": list(with_sent(status["servers"], writer.counters.sent())),
             "xdp": {
                 "attached": self._offload.mode.name.lower(),
                 "program": program.programs[PROGRAM].tag,

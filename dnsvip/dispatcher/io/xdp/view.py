@@ -235,7 +235,7 @@ class KernelEvents:
 
     @staticmethod
     def _count(writer: MapWriter) -> tuple[int, int]:
-        return sum(writer.counters().values()), writer.auxiliary_counters()["event-lost"]
+        return sum(writer.counters.by_reason().values()), writer.counters.auxiliary()["event-lost"]
 
 
 class _Servers:

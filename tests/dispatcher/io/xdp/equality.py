@@ -86,8 +86,8 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
     """One random world with its changes; in every second one the filter never says no."""
     world, tables, reference = World(seed), None, None
     kernel.forget()
-    already = kernel.writer.policed()
-    used, before = kernel.writer.usage(), kernel.writer.auxiliary_counters()
+    already = kernel.writer.counters.policed()
+    used, before = kernel.writer.usage(), kernel.writer.counters.auxiliary()
     for part in range(PARTS):
         tables = DispatchTables(world.snapshot(), tables, world.unreachable, world.mtus, world.peers)
         kernel.writer.apply(tables)
@@ -106,12 +106,12 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
         counted = {client: of for client, of in counted.items() if any(of)}
         if counted != expected_usage:
             outcome.differences.append(f"world {seed} part {part}: used {expected_usage} in the reference, {counted}")
-        now = kernel.writer.auxiliary_counters()
+        now = kernel.writer.counters.auxiliary()
         beside = {side: now[side] - before[side] for side in ("guess-refused", "label-ignored")}
         flows = reference.flows
         if beside != (wanted := {"guess-refused": flows.guesses.refused, "label-ignored": flows.labels_ignored}):
             outcome.differences.append(f"world {seed} part {part}: counted beside {wanted} in the reference, {beside}")
-        policed = {label: n - already.get(label, 0) for label, n in kernel.writer.policed().items()}
+        policed = {label: n - already.get(label, 0) for label, n in kernel.writer.counters.policed().items()}
         expected_policed = dict(reference.flows.buckets.policed)
         if {label: n for label, n in policed.items() if n} != expected_policed:
             outcome.differences.append(f"world {seed} part {part}: policed {expected_policed}, {policed}")
@@ -122,7 +122,7 @@ def run_world(kernel: Kernel, seed: int, packets: int, outcome: Outcome) -> None
 
 def pairs(kernel: Kernel) -> Counter[tuple[str, str]]:
     """The kernel's counters by reason and action."""
-    counts = kernel.writer.counts().items()
+    counts = kernel.writer.counters.by_action().items()
     return Counter({(reason, action): number for reason, each in counts for action, number in each.items()})
 
 
@@ -137,8 +137,8 @@ def run_worlds(first: int, last: int, packets: int) -> Outcome:
         for seed in range(first, last):
             run_world(kernel, seed, packets, outcome)
         counted = pairs(kernel) - before
-        outcome.shared = {side: kernel.writer.auxiliary_counters()[side] for side in ("client-shared", "source-shared")}
-        outcome.guesses_refused = kernel.writer.auxiliary_counters()["guess-refused"]
+        outcome.shared = {side: kernel.writer.counters.auxiliary()[side] for side in ("client-shared", "source-shared")}
+        outcome.guesses_refused = kernel.writer.counters.auxiliary()["guess-refused"]
     if counted != outcome.pairs:
         outcome.differences.append(f"counted {counted - outcome.pairs} too often, {outcome.pairs - counted} too seldom")
     return outcome

@@ -88,14 +88,14 @@ def test_oldest_new_flow_goes(full: Kernel) -> None:
 
 def test_established_flows_are_bounded(full: Kernel) -> None:
     """Where three quarters of the table are established, later flows stay new and are forwarded all the same."""
-    kept = full.writer.auxiliary_counters()["kept-new"]
+    kept = full.writer.counters.auxiliary()["kept-new"]
     vips = [address("gold", client) for client in (1, 2, 3, 4)]
     for port in range(1, FLOWS + 1):
         full.see(segment(vips[port % 4], port=port), START)
         assert full.see(segment(vips[port % 4], ACK, port=port), START).reason == "known"
     assert lanes(full)["established"] == FLOWS - FLOWS // 4
     assert established(held(full)) == FLOWS - FLOWS // 4
-    assert full.writer.auxiliary_counters()["kept-new"] - kept == FLOWS // 4
+    assert full.writer.counters.auxiliary()["kept-new"] - kept == FLOWS // 4
 
 
 def test_flood_leaves_established_flows(full: Kernel) -> None:
@@ -175,7 +175,7 @@ def test_full_row_of_the_index(kernel: None) -> None:
             assert small.writer.sweep(int(NOW)) == 0
             assert {small.see(segment(vip, port=port), START).reason for port in ports} == {"known"}
         assert {small.see(segment(vip, port=99), START).reason for _ in range(3)} == {"issued"}
-        assert small.writer.auxiliary_counters()["not-remembered"] == 3
+        assert small.writer.counters.auxiliary()["not-remembered"] == 3
         assert small.writer.purge(struct_of(segment_key(vip, 5)))
         assert not small.writer.purge(struct_of(segment_key(vip, 5)))
         assert small.see(segment(vip, port=99), START).reason == "issued"
@@ -256,9 +256,9 @@ def test_hop_limit_over_goes_to_the_kernel(full: Kernel) -> None:
     """A packet whose hop limit is over goes to the kernel unchanged, which answers Time Exceeded."""
     data = bytearray(segment(address("gold"), SYN))
     data[7] = 1
-    before = full.writer.auxiliary_counters()["to-user-space"]
+    before = full.writer.counters.auxiliary()["to-user-space"]
     assert full.see(bytes(data), START).data == data
-    assert full.writer.auxiliary_counters()["to-user-space"] == before + 1
+    assert full.writer.counters.auxiliary()["to-user-space"] == before + 1
 
 
 @pytest.mark.parametrize("vip", [address("gold"), PLAIN4], ids=["IPv6", "IPv4"])
@@ -281,7 +281,7 @@ def test_an_unknown_next_hop_costs_no_hop(full: Kernel, vip: int) -> None:
 def test_two_processors_at_once(full: Kernel) -> None:
     """Packets of the same flows on two processors: each is counted once, and the table stays within its bounds."""
     vips = [address("gold", client) for client in range(40)] + [address("silver", client) for client in range(40)]
-    before, sent = sum(full.writer.counters().values()), 0
+    before, sent = sum(full.writer.counters.by_reason().values()), 0
     frames = [
         [frame_of(make(vip, port=1000 + n % 97)) for n in range(60) for vip in vips for make in (segment, datagram)]
         for _ in range(2)
@@ -290,7 +290,7 @@ def test_two_processors_at_once(full: Kernel) -> None:
     with ThreadPoolExecutor(2) as processors:
         for _ in processors.map(lambda batch: [full.program.run(frame) for frame in batch], frames):
             sent += len(frames[0])
-    assert sum(full.writer.counters().values()) - before == sent
+    assert sum(full.writer.counters.by_reason().values()) - before == sent
     assert full.writer.sweep(int(NOW)) == 0
     flows = held(full)
     assert len(flows) <= FLOWS
@@ -405,6 +405,6 @@ def test_priority_decides_which_new_flow_gives_way() -> None:
             seen[expected.reason] += 1
             now += random.choice((0, 0, 0, 1, SECOND, 3 * SECOND))
         flows = reference.flows
-        assert program.writer.auxiliary_counters()["not-remembered"] == flows.not_recorded > 0
+        assert program.writer.counters.auxiliary()["not-remembered"] == flows.not_recorded > 0
         assert flows.evicted > 100
         assert seen["known"] > 100 < seen["issued"]

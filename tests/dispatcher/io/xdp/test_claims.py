@@ -76,11 +76,11 @@ def agreed(program: Kernel, site: Snapshot, packets: list[bytes], now: int) -> l
     program.writer.apply(tables)
     program.forget()
     reference, seen = Reference(tables), []
-    before = program.writer.auxiliary_counters()[IGNORED]
+    before = program.writer.counters.auxiliary()[IGNORED]
     for packet in packets:
         seen.append(program.see(packet, now))
         assert seen[-1] == reference.see(packet, now), packet.hex()
-    assert program.writer.auxiliary_counters()[IGNORED] - before == reference.flows.labels_ignored
+    assert program.writer.counters.auxiliary()[IGNORED] - before == reference.flows.labels_ignored
     return seen
 
 
@@ -134,10 +134,10 @@ def test_labels(program: Kernel, case: dict[str, Any]) -> None:
         seen = agreed(program, snapshot(case), packets, case["slot"] * 30 * SECOND)
         assert {one.reason for one in seen} == {form}
         assert [pool(one) for one in seen] == ["heard", told, "heard", *[told] * 20, "heard"]
-    before = program.writer.auxiliary_counters()[IGNORED]
+    before = program.writer.counters.auxiliary()[IGNORED]
     assert pool(see(program, case, [case["proven"]], issued)[0]) == "said"
     assert pool(see(program, case, [case["issued"]], issued, later=2)[0]) == silent(case)
-    assert program.writer.auxiliary_counters()[IGNORED] - before == 2
+    assert program.writer.counters.auxiliary()[IGNORED] - before == 2
 
 
 def by(case: dict[str, Any]) -> dict[str, int]:

@@ -76,14 +76,14 @@ def test_mutated_packets(kernel: None, program: Kernel) -> None:
     tables = DispatchTables(snapshot())
     program.writer.apply(tables)
     program.forget()
-    before = program.writer.counters()
+    before = program.writer.counters.by_reason()
     reference, now, seen = Reference(tables), int(NOW) * SECOND, Counter[str]()
     for data in mutated(Random(20_260_101), seeds()):
         now += 500_000
         expected = reference.see(data, now)
         seen[expected.reason] += 1
         assert program.see(data, now) == expected, data.hex()
-    after = program.writer.counters()
+    after = program.writer.counters.by_reason()
     assert {reason: after[reason] - before[reason] for reason in seen} == seen
     assert sum(after.values()) - sum(before.values()) == seen.total() == MUTATED
 
@@ -93,7 +93,7 @@ def test_counters_of_servers_and_clusters(kernel: None, program: Kernel) -> None
     tables = DispatchTables(snapshot())
     program.writer.apply(tables)
     program.forget()
-    before, dropped_before = program.writer.sent(), program.writer.drops()
+    before, dropped_before = program.writer.counters.sent(), program.writer.counters.drops()
     flows, refused, now = Flows(4096, program.buckets()), Refused(), int(NOW) * SECOND
     sent = Counter[tuple[str, str]]()
     for data in [packet for packet in seeds() for _ in range(3)]:
@@ -110,11 +110,11 @@ def test_counters_of_servers_and_clusters(kernel: None, program: Kernel) -> None
         else:
             refused.note(came, verdict, tables)
     opened = {(tables.targets[number].pool, tables.targets[number].name): n for number, n in flows.opened_at.items()}
-    after = program.writer.sent()
+    after = program.writer.counters.sent()
     assert opened
     for key in after:
         gained = tuple(new - old for new, old in zip(after[key], before.get(key, (0, 0, 0)), strict=True))
         assert gained == (sent[key], sent[key[0], f"{key[1]} bytes"], opened.get(key, 0)), key
-    dropped = {key: n - dropped_before.get(key, 0) for key, n in program.writer.drops().items()}
+    dropped = {key: n - dropped_before.get(key, 0) for key, n in program.writer.counters.drops().items()}
     assert {key: n for key, n in dropped.items() if n} == refused.drops
     assert sum(refused.drops.values()) > 10

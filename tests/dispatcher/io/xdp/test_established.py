@@ -74,10 +74,10 @@ def test_the_straight_way_is_the_same(ready: Kernel, tier: str) -> None:
     for watched in (0, 1):
         ready.forget()
         ready.writer.settings(watched=watched)
-        before = ready.writer.counts(), ready.writer.usage().get(1001), ready.writer.sent()
+        before = ready.writer.counters.by_action(), ready.writer.usage().get(1001), ready.writer.counters.sent()
         frames = [frame_of(packet) for packet in packets_of(tier) for _ in range(2)]
         out = [ready.run(frame, START + n * SECOND // 4) for n, frame in enumerate(frames)]
-        after = ready.writer.counts(), ready.writer.usage().get(1001), ready.writer.sent()
+        after = ready.writer.counters.by_action(), ready.writer.usage().get(1001), ready.writer.counters.sent()
         found.append((out, gone(before, after)))
     ready.writer.settings(watched=0)
     assert found[0] == found[1]

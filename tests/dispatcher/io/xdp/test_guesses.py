@@ -50,7 +50,7 @@ def right(nonce: int = 1, source: int = CLIENT, port: int = 9) -> bytes:
 
 def refused(both: Both) -> int:
     """Proofs that the program refused unseen; the reference as many since the site was set."""
-    return both.kernel.writer.auxiliary_counters()["guess-refused"]
+    return both.kernel.writer.counters.auxiliary()["guess-refused"]
 
 
 def test_after_so_many_none_is_taken(both: Both) -> None:

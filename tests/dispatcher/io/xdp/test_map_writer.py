@@ -111,7 +111,7 @@ def test_either_aes_decrypts(kernel: None, fixed_time: bool) -> None:
         program.writer.settings(trace=1, user_space=1)
         program.writer.apply(DispatchTables(snapshot()))
         assert program.see(segment(address("gold")), START).reason == "issued"
-        assert program.writer.auxiliary_counters()["decrypted"] == 1
+        assert program.writer.counters.auxiliary()["decrypted"] == 1
 
 
 def change(program: Kernel, site: Site) -> None:

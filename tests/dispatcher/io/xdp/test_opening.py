@@ -105,8 +105,13 @@ def test_the_straight_way_is_the_same(ready: Kernel, name: str, crowded: bool) -
 def totals(program: Kernel) -> tuple[object, ...]:
     """All that packets are counted in."""
     writer = program.writer
-    sides = {side: count for side, count in writer.auxiliary_counters().items() if side != "event-lost"}
-    return writer.counts(), {n: used._asdict() for n, used in writer.usage().items()}, writer.sent(), sides
+    sides = {side: count for side, count in writer.counters.auxiliary().items() if side != "event-lost"}
+    return (
+        writer.counters.by_action(),
+        {n: used._asdict() for n, used in writer.usage().items()},
+        writer.counters.sent(),
+        sides,
+    )
 
 
 def test_first_packets_go_the_straight_way(ready: Kernel) -> None:

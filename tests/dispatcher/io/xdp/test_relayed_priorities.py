@@ -111,7 +111,7 @@ def test_random_relayed_flows_give_way_alike(kernel: None, program: Kernel) -> N
     verdict in both."""
     both = Full(program, site(5, gold=7, silver=3, standard=3, limited=1))
     random, now, seen = Random(11), NOW_NS, Counter[str]()
-    kept = program.writer.auxiliary_counters()["not-remembered"]
+    kept = program.writer.counters.auxiliary()["not-remembered"]
     for _ in range(long_or(4_000, long=40_000)):
         port, flags = 1000 + random.randrange(6), random.choice((SYN, SYN, ACK))
         if random.random() < 0.3:
@@ -122,6 +122,6 @@ def test_random_relayed_flows_give_way_alike(kernel: None, program: Kernel) -> N
         seen[both(segment(vip, flags, port, source), now).reason] += 1
         now += random.choice((0, 0, 1, SECOND // 10))
     flows = both.reference.flows
-    assert program.writer.auxiliary_counters()["not-remembered"] - kept == flows.not_recorded > 0
+    assert program.writer.counters.auxiliary()["not-remembered"] - kept == flows.not_recorded > 0
     assert flows.evicted > 100
     assert min(seen["relayed"], seen["known"]) > 100, seen

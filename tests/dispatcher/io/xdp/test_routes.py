@@ -75,7 +75,7 @@ def test_rules_and_their_changes(program: Kernel) -> None:
     wide = (("tier", 4), ("client", 14), ("lang", 3), ("content", 12), ("nonce", 4))
     select = rule("fr", 9, lang="fr"), rule("video", content=(7, 4000)), rule("canary", client=("acme", "once"))
     both = Both(program, site(*select, layout=wide))
-    before = program.writer.routed()
+    before = program.writer.counters.routed()
     addresses = {
         "fr": vip(both.tables, lang=1, content=7),
         "video": vip(both.tables, content=4000),
@@ -85,7 +85,7 @@ def test_rules_and_their_changes(program: Kernel) -> None:
     }
     for n, (pool, address) in enumerate(addresses.items()):
         assert both.pool(address, 41_000 + n) == pool
-    after = program.writer.routed()
+    after = program.writer.counters.routed()
     assert {key: count - before.get(key, 0) for key, count in after.items()} == {("web", n): 2 for n in (1, 2, 3)}
     both.change(site(rule("video", tier="gold"), layout=wide))
     for n, address in enumerate(addresses.values()):
@@ -113,7 +113,7 @@ def test_clients_of_their_own(program: Kernel) -> None:
     assert both.pool(address, 46_000) == "video"
     both.change(own)
     assert both.pool(address, 48_000) in ("fr", "canary")
-    assert program.writer.routed()["web", RULE_OWN] > 0
+    assert program.writer.counters.routed()["web", RULE_OWN] > 0
     fewer = {name: pool for name, pool in own.pools.items() if name not in ("fr", "canary")}
     both.change(replace(own, pools=fewer))
     assert both.pool(address, 50_000) == "video"

@@ -88,14 +88,14 @@ def test_random_sayings(kernel: None) -> None:
             tables = DispatchTables(world.snapshot(), None, frozenset(), {})
             program.writer.apply(tables)
             program.forget()
-            before, reference = program.writer.auxiliary_counters()[IGNORED], Reference(tables)
+            before, reference = program.writer.counters.auxiliary()[IGNORED], Reference(tables)
             for number, (now, data) in enumerate(world.openings(EACH)):
                 expected = reference.see(data, now)
                 assert program.see(data, now) == expected, (seed, number, data.hex(), reference.address)
                 told.update(heard(reference.address))
                 reasons[expected.reason] += 1
                 servers_of.add(expected.server)
-            ignored = program.writer.auxiliary_counters()[IGNORED] - before
+            ignored = program.writer.counters.auxiliary()[IGNORED] - before
             assert ignored == reference.flows.labels_ignored, seed
     assert reasons.total() == ADDRESSES
     assert {"claims", "label", "label ignored", "source"} <= told.keys(), told
