@@ -9,7 +9,7 @@ that `decide` gives, and hands the rest to `decide` with what it has learned abo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -336,7 +336,7 @@ class Engine:
     def _transferred(
         self, query: Query, records: Iterator[RRset], signature: Signature | None, now: float
     ) -> Generator[Reply, None, Reply]:
-        wires = self._blaming(query, messages(query, records))
+        wires: Iterator[bytes] = _Blaming(messages(query, records), lambda error: self.blame(query.key, error))
         if signature:
             wires = sign_all(wires, signature, now)
         reply = Reply(
@@ -352,14 +352,6 @@ class Engine:
         while not (first := next(wires)):
             yield reply
         return reply._replace(wire=first)
-
-    def _blaming(self, query: Query, wires: Iterator[bytes]) -> Iterator[bytes]:
-        """The messages; an error in the midst of them ends the stream, and is reported with the zone."""
-        try:
-            yield from wires
-        except Exception as error:
-            self.blame(query.key, error)
-            raise
 
     def _reply(
         self,
@@ -448,6 +440,28 @@ def ecs_of(edns: Edns | None) -> Ecs | None:
         return None
     _, source_prefix, address = edns.subnet
     return Ecs(IPv4Address(address) if len(address) == 4 else IPv6Address(address), source_prefix)
+
+
+class _Blaming:
+    """The messages of a stream; an error in the midst of them is reported, and ends it. No generator that delegates:
+    where the garbage collector closes one whose inner one is being closed, Python warns."""
+
+    __slots__ = ("_blame", "_wires")
+
+    def __init__(self, wires: Iterator[bytes], blame: Callable[[Exception], None]) -> None:
+        self._wires, self._blame = wires, blame
+
+    def __iter__(self) -> _Blaming:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._wires)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._blame(error)
+            raise
 
 
 def _updated(rcode: int, why: str) -> Content:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gc
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ import dns.xfr
 import dns.zone
 import pytest
 
+from dnsvip.dns import engine as engine_module
+from dnsvip.dns.engine import Engine
+from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.protocol.builder import finished
 from dnsvip.errors import InvalidSite
 from dnsvip.site import Snapshot, Transfer, Zone
 from dnsvip.site.io.files import zone_files
@@ -214,3 +221,36 @@ def test_wrong_transfers(transfer: dict[str, object], problem: str) -> None:
     tables_read["zone"]["example.test"]["transfer"] = transfer
     with pytest.raises(InvalidSite, match=problem):
         build_site(tables_read, zone_files(ZONES))
+
+
+def test_what_is_given_up_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector takes a transfer that is given up in its midst, whatever holds what it is made of."""
+
+    class Held:
+        """Records that hold their own answer."""
+
+        answer: object = None
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self
+
+        def __next__(self) -> bytes:
+            return b"a message"
+
+    held = [Held()]
+
+    def messages(*_: object) -> Iterator[bytes]:
+        for message in held.pop():  # noqa: UP028 - no second generator that delegates
+            yield message
+
+    monkeypatch.setattr(engine_module, "messages", messages)
+    engine = Engine(snapshot_of(build_site(tables(), zone_files(ZONES))))
+    wire, first = dns.message.make_query("example.test", "AXFR").to_wire(), held[0]
+    first.answer = reply = finished(engine.steps(wire, IPv4Address("127.0.0.1"), Arrival("main"), 0.0))
+    assert reply.wire == b"a message"
+    assert reply.more is not None
+    del first, reply
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: ignored.append(one.exc_value))
+    gc.collect()
+    assert ignored == []
