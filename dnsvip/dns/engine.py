@@ -9,7 +9,7 @@ that `decide` gives, and hands the rest to `decide` with what it has learned abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -147,6 +147,11 @@ class Engine:
         problem = fault_of(f"zone.{zone}", error)
         if len(self._faults) < MOST_FAULTS:
             self._faults.setdefault(problem.where, problem)
+
+    @property
+    def tiers(self) -> Collection[str]:
+        """The names of the site's tiers."""
+        return self._site.tiers.keys()
 
     def same_names(self, other: Engine) -> bool:
         """Whether both answer alike for all names, but for the addresses made per requester."""

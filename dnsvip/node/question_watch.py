@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -35,6 +35,8 @@ SOCKETS = "dns-*.sock"
 VERSION = 1
 ASK_SECONDS = 2.0
 MOST_CLIENTS = 16
+MOST_NAMED = 60
+"""Words that a refusal says there are."""
 QUEUE = 1000
 """Questions queued for a client."""
 MOST_SEEN = 2000
@@ -153,7 +155,7 @@ class QuestionWatch:
         try:
             if len(self._tasks) > MOST_CLIENTS:
                 raise ConfigError(f"this server already serves {MOST_CLIENTS} clients")
-            await until_hangup(self._showing(matching(line), writer), reader)
+            await until_hangup(self._showing(matching(line, self._server.engine.tiers), writer), reader)
         except DnsvipError as error:
             await write(writer, {"error": str(error)})
 
@@ -200,8 +202,8 @@ def question(sample: Sample, secret: Any = ()) -> Mapping[str, Any]:
     }
 
 
-def matching(line: bytes) -> Matches:
-    """What a request wants to see: of a name and those below it, or a source; of a tier, an outcome. Raises
+def matching(line: bytes, tiers: Collection[str]) -> Matches:
+    """What a request wants to see: of a name and those below it, or a source; of one of the tiers, an outcome. Raises
     ConfigError."""
     try:
         wanted = json.loads(line)["match"]
@@ -210,10 +212,10 @@ def matching(line: bytes) -> Matches:
         raise ConfigError("a request must be one line of JSON, an object with match") from None
     if unknown := others.keys() - {"tier", "outcome"}:
         raise ConfigError(f"questions have no {', '.join(sorted(unknown))}")
-    outcome, known = others.get("outcome"), [each.value for each in DnsOutcome]
-    if outcome is not None and outcome not in known:
-        meant = did_you_mean(str(outcome), known)
-        raise ConfigError(f"{outcome!r} is not an outcome{meant} (there is: {', '.join(known)})")
+    if not all(value is None or isinstance(value, str) for value in (what, *others.values())):
+        raise ConfigError("what to see must be text")
+    _check_known(others.get("outcome"), "an outcome", [each.value for each in DnsOutcome])
+    _check_known(others.get("tier"), "a tier", tiers)
     network = _network(what)
     name = "" if what is None else str(what).lower().rstrip(".") + "."
 
@@ -226,6 +228,12 @@ def matching(line: bytes) -> Matches:
         return not name or asked == name or asked.endswith("." + name)
 
     return matches
+
+
+def _check_known(word: str | None, what: str, known: Collection[str]) -> None:
+    if word is not None and word not in known:
+        there = ", ".join(list(known)[:MOST_NAMED]) or "none"
+        raise ConfigError(f"{word!r} is not {what}{did_you_mean(word, known)} (there is: {there})")
 
 
 def _network(what: object) -> IPv4Network | IPv6Network | None:

@@ -182,23 +182,26 @@ async def test_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "text"),
     [
-        b"x\n",
-        b"[]\n",
-        b"{}\n",
-        b'{"match": 1}\n',
-        b'{"match": {"server": "x"}}\n',
-        b'{"match": {"outcome": "nxdomian"}}\n',
+        (b"x\n", "one line of JSON"),
+        (b"[]\n", "one line of JSON"),
+        (b"{}\n", "one line of JSON"),
+        (b'{"match": 1}\n', "one line of JSON"),
+        (b'{"match": {"server": "x"}}\n', "no server"),
+        (b'{"match": {"outcome": "nxdomian"}}\n', "'nxdomian' is not an outcome; did you mean 'nxdomain'?"),
+        (b'{"match": {"tier": "glod"}}\n', "'glod' is not a tier; did you mean 'gold'?"),
+        (b'{"match": {"tier": ["gold"]}}\n', "must be text"),
+        (b'{"match": {"what": {}}}\n', "must be text"),
     ],
 )
-async def test_bad_requests(tmp_path: Path, line: bytes) -> None:
-    """What is no request is refused, and the connection ends."""
+async def test_bad_requests(tmp_path: Path, line: bytes, text: str) -> None:
+    """What is no request, or asks for what there is not, is refused with what is wrong, and the connection ends."""
     async with server(tmp_path):
         watcher = Watcher(*await asyncio.open_unix_connection(tmp_path / f"dns-{os.getpid()}.sock"))
         watcher.writer.write(line)
         assert await watcher.next() == {"dns": 1}
-        assert "error" in await watcher.next()
+        assert text in (await watcher.next())["error"]
         assert await watcher.next() == {}
 
 
