@@ -21,6 +21,7 @@ DEVICE = "dnsvip0"
 TUN = "/dev/net/tun"
 _TUNSETIFF, _SIOCGIFFLAGS = 0x400454CA, 0x8913
 _IFF_TUN, _IFF_NO_PI, _IFF_UP, _IFF_RUNNING = 0x0001, 0x1000, 0x0001, 0x0040
+_IFF_PERSIST = 0x0800
 
 _TX_DROPPED = 11
 """Where /proc/net/dev has the packets dropped on the way out of a device: for us those on the way in."""
@@ -34,8 +35,11 @@ _ADVICE = {
     errno.EPERM: "needs the capability CAP_NET_ADMIN: run as root, or give it CAP_NET_ADMIN and CAP_NET_RAW",
     errno.EACCES: f"may not open {TUN}: run as root, or give this user access to it",
     errno.EBUSY: _BUSY,
-    errno.EINVAL: _BUSY,  # it has several queues
 }
+_OTHERS = (
+    "exists already, and is not as dnsvip needs it: delete it (ip link delete {name}), dnsvip makes one itself; "
+    "or make one in mode tun without multi_queue"
+)
 _FORWARDING = {6: "net/ipv6/conf/all/forwarding", 4: "net/ipv4/ip_forward"}
 
 
@@ -95,4 +99,18 @@ def check_forwarding(snapshot: Snapshot) -> None:
 
 
 def _explained(name: str, error: OSError) -> PlatformError:
-    return PlatformError(f"TUN device {name}: {_ADVICE.get(error.errno or 0, error.strerror)}")
+    advice = _ADVICE.get(error.errno or 0, error.strerror)
+    if error.errno == errno.EINVAL:  # it has several queues, or is no TUN device
+        advice = _OTHERS.format(name=name) if _is_anothers(name) else _BUSY
+    return PlatformError(f"TUN device {name}: {advice}")
+
+
+def _is_anothers(name: str) -> bool:
+    """Whether a network device was made by somebody else than a dispatcher, whose own are TUN devices and do not
+    outlive it (Linux, tun_flags in sysfs)."""
+    device = Path("/sys/class/net", name)
+    try:
+        flags = int((device / "tun_flags").read_text(), 16)
+    except (OSError, ValueError):
+        return device.exists()
+    return bool(flags & _IFF_PERSIST) or not flags & _IFF_TUN

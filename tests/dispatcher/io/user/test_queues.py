@@ -75,6 +75,14 @@ for again in (lambda: Queues("dnsvip0"), lambda: Queues("dnsvip0")):
     try: again(); print(json.dumps("opened"))
     except PlatformError as error: print(json.dumps(str(error)))
 """
+REFUSED = """
+import json
+from dnsvip.dispatcher.io.user.queues import Queues
+from dnsvip.errors import PlatformError
+try: Queues("dnsvip0")
+except PlatformError as error: print(json.dumps(str(error)))
+"""
+VETH = ("link", "add", "name")
 UNABLE = ("setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin")
 
 
@@ -89,9 +97,9 @@ def host() -> Iterator[Host]:
         yield world.host("node")
 
 
-def said(host: Host, script: str, *prefix: str) -> Any:
+def said(host: Host, script: str, *prefix: str, opening: str = OPEN) -> Any:
     """What a script says of a device that it has opened."""
-    done = host.run(*prefix, sys.executable, "-c", OPEN + script, timeout=60)
+    done = host.run(*prefix, sys.executable, "-c", opening + script, timeout=60)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -131,6 +139,22 @@ def test_without_the_right_there_is_one(host: Host) -> None:
 def test_a_second_dispatcher_is_refused(host: Host, prefix: tuple[str, ...]) -> None:
     """Nobody joins the queues of another dispatcher."""
     assert "another dispatcher runs" in said(host, TWICE, *prefix)
+
+
+@pytest.mark.parametrize(
+    "made", [("tuntap", "add", "mode", "tun", "multi_queue", "name"), ("tuntap", "add", "mode", "tap", "name"), VETH]
+)
+@pytest.mark.parametrize("prefix", [(), UNABLE])
+def test_a_device_that_cannot_be_used(host: Host, made: tuple[str, ...], prefix: tuple[str, ...]) -> None:
+    """Of a device that somebody else has made and that is not as we need it, that is said, and not that another
+    dispatcher runs."""
+    host.ip(*made, "dnsvip0", *(("type", "veth") if made == VETH else ()))
+    try:
+        text = said(host, "", *prefix, opening=REFUSED)
+    finally:
+        host.ip("link", "del", "dnsvip0")
+    assert "ip link delete dnsvip0" in text
+    assert "another dispatcher" not in text
 
 
 def test_a_device_made_before(host: Host) -> None:
