@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import dns.exception
 import dns.message
@@ -22,13 +23,23 @@ class ParentLacks(DnsvipError):
     """A server of the parent has not the DS records that it should have."""
 
 
-async def check_parents(zone: str, wanted: Iterable[str], servers: Sequence[tuple[str, int]]) -> None:
-    """Ask each server, by address and port, for the DS of a zone; raises ParentLacks where one has others than
-    `wanted`, each as TAG ALGORITHM DIGEST-TYPE DIGEST, or does not answer."""
+class NoAnswer(ParentLacks):
+    """A server of the parent does not answer."""
+
+
+async def check_parents(
+    zone: str,
+    wanted: Iterable[str],
+    servers: Sequence[tuple[str, int]],
+    place: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+) -> None:
+    """Ask each server, by address and port, for the DS of a zone, one after the other and each in a place; raises
+    ParentLacks where one has others than `wanted`, each as TAG ALGORITHM DIGEST-TYPE DIGEST, or does not answer."""
     right = {_compared(record) for record in wanted}
     for address, port in servers:
         server = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        found = await _ds_at(zone, server, address, port)
+        async with place():
+            found = await _ds_at(zone, server, address, port)
         if found != right:
             missing, left = sorted(right - found), sorted(found - right)
             parts = [f"lacks {record}" for record in missing] + [f"still has {record}" for record in left]
@@ -42,7 +53,7 @@ async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
 
         answer, _ = await udp_with_fallback(query, address, SECONDS, port, ignore_unexpected=True)
     except (dns.exception.DNSException, OSError) as error:
-        raise ParentLacks(f"parent {server}: does not answer: {error}") from None
+        raise NoAnswer(f"parent {server}: does not answer: {error}") from None
     if answer.rcode() != dns.rcode.NOERROR:
         raise ParentLacks(f"parent {server}: answers {dns.rcode.to_text(answer.rcode())} to the question for the DS")
     asked = query.question[0].name
