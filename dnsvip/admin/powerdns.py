@@ -22,10 +22,11 @@ from aiohttp import web
 from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
-from dnsvip.admin.http.collection import absent, change
+from dnsvip.admin.http.changing import change
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Handle, Operation
 from dnsvip.admin.http.problems import Refusal, refusal_of, response
+from dnsvip.admin.http.resource import absent
 from dnsvip.admin.http.work import SMALL, aside, has_turn, is_small, locked, small_turn, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone, slowest

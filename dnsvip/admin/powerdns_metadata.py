@@ -18,7 +18,7 @@ from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import demand
-from dnsvip.admin.http.collection import change
+from dnsvip.admin.http.changing import change
 from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import SMALL

@@ -17,9 +17,9 @@ from typing import IO, Literal, TypeAlias
 
 from dnsvip.admin.bulk import lines
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.collection import name_of_thing
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import LONGEST_PAGE
+from dnsvip.admin.http.resource import name_of_thing
 from dnsvip.admin.objects.clients import settled
 from dnsvip.errors import Problem
 from dnsvip.site.plain import JsonObject, SiteObject, dump, dump_text

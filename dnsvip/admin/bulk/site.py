@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR
-from dnsvip.admin.http.collection import GENERATION, TRIES
+from dnsvip.admin.http.changing import GENERATION, TRIES
 from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Operation, query_of

@@ -24,7 +24,7 @@ from dnsvip.admin.bulk import lines
 from dnsvip.admin.bulk.importing import Format, Import, Report, imported, imported_apart, pages, pages_apart
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
-from dnsvip.admin.http.collection import GENERATION
+from dnsvip.admin.http.changing import GENERATION
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import WARNING, Refusal, refusal_of, response, shown_warnings

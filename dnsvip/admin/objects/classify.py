@@ -5,8 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from dnsvip.admin.http import bodies, standby
-from dnsvip.admin.http.collection import Resource, change, large_response, remark
+from dnsvip.admin.http.changing import change, remark
 from dnsvip.admin.http.operation import ROOT, Operation, Patch
+from dnsvip.admin.http.resource import Resource
+from dnsvip.admin.http.shown import large_response
 from dnsvip.site import Classify
 from dnsvip.site.plain import JsonObject, SiteObject, check_counts, dump, merged, parse
 from dnsvip.site.registry import KINDS

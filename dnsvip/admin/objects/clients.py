@@ -14,10 +14,12 @@ from aiohttp import web
 from pydantic import ConfigDict, StrictBool
 
 from dnsvip.admin.http.auth import CALLER
-from dnsvip.admin.http.collection import Resource, absent, change, changed_response, delete, name_of, routes
+from dnsvip.admin.http.changing import change, changed_response
+from dnsvip.admin.http.collection import delete, routes
 from dnsvip.admin.http.operation import NOT_RESERVED, ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import Flag, read_body
+from dnsvip.admin.http.resource import Resource, absent, name_of
 from dnsvip.admin.http.work import aside, turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations import audit

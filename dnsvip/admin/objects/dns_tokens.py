@@ -13,9 +13,11 @@ from pydantic import ConfigDict, Field
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, demand
-from dnsvip.admin.http.collection import GENERATION, Resource, absent, change, name_of, routes
+from dnsvip.admin.http.changing import GENERATION, change
+from dnsvip.admin.http.collection import routes
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.queries import read_body
+from dnsvip.admin.http.resource import Resource, absent, name_of
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT, permit
 from dnsvip.dns.identity.tokens import RANDOM_BYTES, digest_of, replaced, token_of

@@ -16,10 +16,10 @@ from pydantic import ConfigDict, Field, StrictBool
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
-from dnsvip.admin.http.collection import absent, name_of
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import read_body
+from dnsvip.admin.http.resource import absent, name_of
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT
 from dnsvip.admin.objects.dns_tokens import token_for

@@ -10,18 +10,12 @@ from aiohttp import web
 from pydantic import ConfigDict
 
 from dnsvip.admin.http import bodies, standby
-from dnsvip.admin.http.collection import (
-    Outcome,
-    Resource,
-    absent,
-    change,
-    name_of,
-    page_response,
-    routes,
-    shown_response,
-)
+from dnsvip.admin.http.changing import Outcome, change
+from dnsvip.admin.http.collection import routes
 from dnsvip.admin.http.operation import ROOT, Operation, Page, query_of
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.resource import Resource, absent, name_of
+from dnsvip.admin.http.shown import page_response, shown_response
 from dnsvip.admin.http.work import aside
 from dnsvip.errors import InvalidSite, Problem
 from dnsvip.site import STRICT, Pool, Server, ServerState

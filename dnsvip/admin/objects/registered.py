@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from dnsvip.admin.http.collection import Resource, routes
+from dnsvip.admin.http.collection import routes
+from dnsvip.admin.http.resource import Resource
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import of_zone
 from dnsvip.dns.zones.examine import service_problems

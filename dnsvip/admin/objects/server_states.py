@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import count_changes, demand
-from dnsvip.admin.http.collection import GENERATION, Outcome, change
+from dnsvip.admin.http.changing import GENERATION, Outcome, change
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import refusal_of
 from dnsvip.admin.http.queries import read_body

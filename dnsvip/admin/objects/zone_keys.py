@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR
-from dnsvip.admin.http.collection import GENERATION
+from dnsvip.admin.http.changing import GENERATION
 from dnsvip.admin.http.operation import NUMBER, ROOT, Operation
 from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.node import NODE

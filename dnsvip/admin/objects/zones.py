@@ -11,10 +11,12 @@ from aiohttp import web
 
 from dnsvip.admin.http import bodies, collection, standby
 from dnsvip.admin.http.auth import CALLER
-from dnsvip.admin.http.collection import Resource, absent, change, changed_response, name_of, routes
+from dnsvip.admin.http.changing import change, changed_response
+from dnsvip.admin.http.collection import routes
 from dnsvip.admin.http.limits import limits_of
 from dnsvip.admin.http.operation import ROOT
 from dnsvip.admin.http.problems import WARNINGS, Refusal
+from dnsvip.admin.http.resource import Resource, absent, name_of
 from dnsvip.admin.http.work import aside, is_small, worked
 from dnsvip.admin.node import NODE
 from dnsvip.dns.zones.examine import examined

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, StrictBool
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
-from dnsvip.admin.http.collection import GENERATION
+from dnsvip.admin.http.changing import GENERATION
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import ShortQuery, read_body, short_page

@@ -24,10 +24,10 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER
-from dnsvip.admin.http.collection import name_of_thing
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import number
+from dnsvip.admin.http.resource import name_of_thing
 from dnsvip.admin.http.slices import in_slices
 from dnsvip.admin.http.work import locked, small_turn
 from dnsvip.admin.node import NODE
