@@ -39,7 +39,18 @@ from tests.dispatcher.build import (
 from tests.dispatcher.conftest import RINGS
 from tests.injection import inject, places
 
-PARTS = ("admission", "dispatch_tables", "engine", "verify.verifier", "flows.maglev", "token_bucket", "stand_ins")
+PARTS = (
+    "admission",
+    "dispatch_tables",
+    "engine",
+    "known_flows",
+    "new_flows",
+    "unusual",
+    "verify.verifier",
+    "flows.maglev",
+    "token_bucket",
+    "stand_ins",
+)
 """What deals with one object at a time."""
 
 OTHER = replace(CLUSTER, name="bad", prefix=IPv6Network("2001:db8:bad::/64"), plain=IPv6Address("2001:db8:bad::1"))
