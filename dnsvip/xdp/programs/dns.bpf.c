@@ -17,7 +17,6 @@
 #define ECS_CODE 8
 #define HOPS 64
 #define ONES 0x0101010101010101ULL
-#define HASH_FACTOR 0x100000001b3ULL
 
 struct dns_head {
 	__be16 id;
@@ -55,9 +54,19 @@ struct asking {
 	__u32 cookie;  /* where the option is that is to get a server's cookie; 0: there is none */
 	__u32 is_proven;  /* the source, by a valid cookie */
 	__u32 is_slipped; /* the answer is to be empty */
+	__u32 words;   /* of the name, less one */
 	__u64 sum;  /* of the words of the question, in the order of memory */
 	__u64 hash; /* of name and type, as `question_hash` in dnsvip/dns/io/xdp/image.py */
 };
+
+/* A word more in the hash of a question. (Twice, with a shift between: a difference of the top bits alone must not stay
+ * one that another word takes back whatever the key is.) */
+static __always_inline __u64 hashed(__u64 hash, __u64 word, __u64 factor)
+{
+	hash = (hash ^ word) * factor;
+	hash = (hash ^ hash >> 29) * 0xbf58476d1ce4e5b9ULL;
+	return hash ^ hash >> 32;
+}
 
 /* Upper-case letters in lower case, eight bytes at a time. */
 static __always_inline __u64 lowered(__u64 word)
@@ -157,7 +166,7 @@ static __always_inline struct door *enter(struct xdp_md *ctx, struct dns_work *w
 }
 
 /* Reads the question into work.name; returns 0 where it is none that is recognized. */
-static __always_inline int read_question(struct dns_work *w, struct asking *a)
+static __always_inline int read_question(struct dns_work *w, const struct dns_config *c, struct asking *a)
 {
 	struct dns_head *head = (void *)w->asked.wire;
 	__u64 *words = (void *)(w->asked.wire + QUESTION);
@@ -167,9 +176,9 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 	if (head->flags[0] > 1 || head->counts[0] != bpf_htons(1) || head->counts[1] || head->counts[2] ||
 	    bpf_ntohs(head->counts[3]) > 1)
 		return 0;
-	a->sum = a->hash = 0;
+	a->sum = 0;
+	a->hash = c->name_key[0];
 	at = QUESTION;
-	__builtin_memset(&w->name, 0, sizeof(w->name));
 #pragma clang loop unroll(disable)
 	for (n = 0; n < NAME_BYTES / 8; n++) {
 		word = __le64_to_cpu(words[n]);
@@ -187,20 +196,37 @@ static __always_inline int read_question(struct dns_work *w, struct asking *a)
 		a->sum += sum_of(word);
 		word = lowered(word);
 		w->name.name[n] = word;
-		a->hash = (a->hash ^ word) * HASH_FACTOR;
+		a->hash = hashed(a->hash, word, c->name_key[1]);
 		if (ended)
 			break;
 	}
 	opaque(at);
 	if (!ended || at > QUESTION + NAME_BYTES || at + 4 > a->length)
 		return 0;
+	a->words = n;
 	tail = *(__u32 *)(w->asked.wire + at);
 	if ((tail & bpf_htonl(0xffff)) != bpf_htonl(1))
 		return 0;
 	w->name.type = *(__be16 *)(w->asked.wire + at);
-	a->hash = (a->hash ^ w->name.type) * HASH_FACTOR;
 	a->sum += sum_at(at, tail);
 	a->end = at + 4;
+	return 1;
+}
+
+/* Whether a template is that of the name in work.name. */
+static __always_inline int is_named(const struct dns_work *w, const struct template *t, const struct asking *a)
+{
+	__u32 n;
+
+	if (w->name.type != t->name.type || w->name.wants_signatures != t->name.wants_signatures)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (n = 0; n < NAME_BYTES / 8; n++) {
+		if (w->name.name[n] != t->name.name[n])
+			return 0;
+		if (n >= a->words)
+			break;
+	}
 	return 1;
 }
 
@@ -308,33 +334,37 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 	return 1;
 }
 
-/* Gets the address for a hole from a maker into work.address. Returns the requester's record, NULL where the server has
- * to answer. */
-static __always_inline struct ready *fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole)
+/* Copies a requester's address into work.made; returns whether it holds now. */
+static __always_inline int take_made(struct dns_work *w, const struct made *from, __u64 owner)
+{
+	struct made *made = &w->made;
+
+	*made = *from;
+	return made->owner == owner && made->check == check_of(made) &&
+	       (!made->renew || (__u32)w->unix_seconds - made->since < made->renew);
+}
+
+/* Gets the address for a hole from a maker into work.address, and how it is counted into work.made; returns whether it
+ * could, else the server has to answer. */
+static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole)
 {
 	struct ready *ready;
-	struct maker *m;
-	__u64 slot, owner;
+	__u64 owner;
 
 	w->who.maker = number;
-	owner = hash_of(&w->who);
+	owner = owner_of(&w->who, generation);
 	ready = bpf_map_lookup_elem(&requesters, &w->who);
-	if (!ready || ready->generation != generation || ready->owner != owner) {
-		tell(w, owner);
-		return NULL;
+	if (!ready || !take_made(w, &ready->made, owner)) {
+		if (!ready || w->made.owner != owner || !w->made.renew) {
+			tell(w, owner);
+			return 0;
+		}
+		if (!seal(ready, number, generation, owner) || !take_made(w, &ready->made, owner))
+			return 0;
 	}
-	w->address[hole][0] = ready->address[0];
-	w->address[hole][1] = ready->address[1];
-	if (ready->is_made) {
-		m = bpf_map_lookup_elem(&makers, &number);
-		if (!m || m->generation != generation || !m->renew)
-			return NULL;
-		slot = w->unix_seconds / m->renew;
-		if ((ready->slot != (__u32)slot || ready->check != check_of(w->address[hole], slot, owner)) &&
-		    !seal(ready, number, slot, hole, owner))
-			return NULL;
-	}
-	return *(volatile __u64 *)&ready->owner == owner ? ready : NULL;
+	w->address[hole][0] = w->made.address[0];
+	w->address[hole][1] = w->made.address[1];
+	return 1;
 }
 
 /* The UDP checksum that makes all of it add up; RFC 768: never 0. */
@@ -417,10 +447,23 @@ static __always_inline __u64 write_head(struct xdp_md *ctx, const struct asking 
 	return (__u64)head->id + flags + head->counts[0] + head->counts[1] + head->counts[2] + head->counts[3];
 }
 
+static __always_inline int write_address(struct xdp_md *ctx, __u32 at, const __be64 *words, int is_short)
+{
+	__u8 *to = is_short ? bytes_at(ctx, at, 4) : bytes_at(ctx, at, 16);
+
+	if (!to)
+		return 0;
+	if (is_short)
+		__builtin_memcpy(to, words, 4);
+	else
+		__builtin_memcpy(to, words, 16);
+	return 1;
+}
+
 /* Writes what follows the question into the frame; returns its sum, negative where it could not. */
 static __always_inline __s64 write_body(struct xdp_md *ctx, struct dns_work *w, const struct asking *a, struct template *t)
 {
-	__u32 body = t->body, start = a->message + a->end, n, length, at;
+	__u32 body = t->body, start = a->message + a->end, n, at;
 	__u64 sum = sum_at(a->end, t->sum);
 
 	opaque(body);
@@ -432,10 +475,8 @@ static __always_inline __s64 write_body(struct xdp_md *ctx, struct dns_work *w, 
 
 		if (n >= t->holes)
 			break;
-		length = t->hole[n].length == 4 ? 4 : 16;
 		at = t->hole[n].at;
-		if (length == 4 ? bpf_xdp_store_bytes(ctx, start + at, words, 4)
-				: bpf_xdp_store_bytes(ctx, start + at, words, 16))
+		if (!write_address(ctx, start + at, words, t->hole[n].length == 4))
 			return -1;
 		sum += sum_at(a->end + at, sum_of(words[0]) + sum_of(words[1]));
 	}
@@ -554,7 +595,6 @@ static __always_inline int send(struct xdp_md *ctx, struct dns_work *w, const st
 /* Answers a packet; but for DNS_ANSWERED, DNS_SLIPPED and DNS_DROPPED it stays as it was. */
 static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 {
-	struct ready *ready;
 	struct dns_config *c;
 	struct asking a = {};
 	struct template *t;
@@ -585,12 +625,12 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	w->asked.length = length;
 	w->asked.listener = door->listener;
 	w->asked.version = w->packet.key.version;
-	if (!read_question(w, &a))
+	if (!read_question(w, c, &a))
 		return DNS_UNUSUAL;
 	w->name.wants_signatures = c->has_signatures && wants_signatures(w, &a);
-	a.hash = (a.hash ^ w->name.wants_signatures) * HASH_FACTOR;
-	t = bpf_map_lookup_elem(&templates, &w->name);
-	if (!t || t->generation != c->names || t->owner != a.hash) {
+	a.hash = hashed(a.hash, (__u32)w->name.wants_signatures << 16 | w->name.type, c->name_key[1]);
+	t = bpf_map_lookup_elem(&templates, &a.hash);
+	if (!t || t->generation != c->names || t->owner != a.hash || !is_named(w, t, &a)) {
 		tell(w, a.hash);
 		return DNS_UNKNOWN_NAME;
 	}
@@ -618,12 +658,11 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	for (n = 0; n < MAX_HOLES; n++) {
 		if (n >= t->holes)
 			break;
-		ready = fill(w, addresses, t->hole[n].maker, n);
-		if (!ready)
+		if (!fill(w, addresses, t->hole[n].maker, n))
 			return DNS_UNKNOWN_REQUESTER;
-		if (ready->scope > scope)
-			scope = ready->scope;
-		cell = t->cell + ready->cell;
+		if (w->made.scope > scope)
+			scope = w->made.scope;
+		cell = t->cell + w->made.cell;
 	}
 	if (t->signatures) {
 		__u64 unknown = find_signatures(w, t);

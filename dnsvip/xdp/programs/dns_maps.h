@@ -59,6 +59,7 @@ struct dns_config {
 	__u8 secrets;       /* how many; 0: cookies are the server's */
 	__u8 requires_cookies;
 	__u8 has_signatures; /* DO makes a difference to some names */
+	__u64 name_key[2]; /* of the hash of questions, by which templates are found; the second is odd */
 	__u32 one_in[MAX_TAKERS]; /* of how many answers each taker of samples gets one; 0: none */
 	__u64 secret[MAX_SECRETS][2]; /* of cookies; the first makes them */
 };
@@ -132,11 +133,12 @@ struct signature_hole {
 /* An answer as dnsvip/dns/hotpath/templates.py has it. Which ones stay is for user space to say (eviction.py): a hash
  * that evicts by itself would keep what strangers make up. */
 struct template {
+	struct asked_name name; /* that it answers: another one may have the same hash */
 	__u32 generation;
 	__u32 used;   /* when it was last asked for, in unix seconds */
 	__u16 size;   /* of the answer without OPT */
 	__u16 beyond; /* in so much room there is more in it */
-	__u64 owner;  /* hash of the question: the map may give the record to another one while it is read */
+	__u64 owner;  /* hash of the question, its key: the map may give the record to another one while it is read */
 	__u16 body;   /* bytes of what follows the question; 0: the answer is the server's */
 	__u16 cell;   /* where it is counted; with holes, that of the address is added */
 	__u16 sum;    /* of the body, holes being zero, as if it began at an even offset */
@@ -157,7 +159,7 @@ struct template {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TEMPLATES);
-	__type(key, struct asked_name);
+	__type(key, __u64);
 	__type(value, struct template);
 } templates SEC(".maps");
 
@@ -196,21 +198,25 @@ struct requester {
 	__u16 zero;
 };
 
-/* The last address that was made, and what all are made of (dnsvip/dns/synthesis/issuer.py). The map's own 48 bytes, the
- * key and this are three cache lines; an address that is made already needs two of them. */
-struct ready {
+/* An address of a requester, and how an answer with it is counted. */
+struct made {
 	__be64 address[2];
-	__u64 check; /* of the address, its slot and owner: two processors may write at a time */
-	__u64 owner; /* hash of the key: the map may give the record to another one while it is read */
-	__u32 generation;
-	__u32 slot;
+	__u64 owner; /* hash of the key and the generation: another requester may get the record while it is read */
+	__u32 since; /* when its slot begins, in unix seconds */
+	__u32 renew; /* seconds of a slot; 0: the address stays */
+	__u32 check; /* of all else: two processors may write at a time */
 	__u16 cell;
 	__u8 scope;
-	__u8 is_made; /* the address is made for each slot; else it stays */
-	__u32 zero;
+	__u8 zero;
+};
+
+/* The last one that was made, and what all are made of (dnsvip/dns/synthesis/issuer.py). The map's own 48 bytes, the key
+ * and this are three cache lines; an address that is made already needs two of them. */
+struct ready {
+	struct made made;
 	struct wide payload; /* all fields but nonce and expiry */
 	__u64 hashed[4];     /* 26 bytes, of which the nonce is a hash */
-	__u64 unused;
+	__u64 unused[2];
 };
 
 /* The cluster's active epoch, as dnsvip/address/suffix.py and issuer.py have it. */
@@ -307,6 +313,7 @@ struct dns_work {
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];
 	__be64 address[MAX_HOLES][2];
+	struct made made;
 	struct signed_set of;
 	struct signature signature[MAX_SIGNATURES];
 	__u8 head[HEAD_BYTES];

@@ -14,6 +14,12 @@ static __always_inline __u64 hash_of(const void *key)
 	       word[3] * 0xd6e8feb86659fd93ULL + word[4] * 0xff51afd7ed558ccdULL;
 }
 
+/* The same, mixed with a generation. */
+static __always_inline __u64 owner_of(const void *key, __u32 generation)
+{
+	return hash_of(key) ^ generation * 0x9fb21c651e98df25ULL;
+}
+
 /* Whether a moment (unix seconds) is in a period. */
 static __always_inline int is_in(struct dns_period p, __u32 now)
 {

@@ -97,24 +97,32 @@ static __always_inline int is_reserved(const struct maker *m, struct wide n)
 	       (~m->suffix.lo | m->suffix.hi && suffix.hi == m->suffix.hi && (suffix.lo | 0x7f) == m->suffix.lo);
 }
 
-static __always_inline __u64 check_of(const __be64 *address, __u32 slot, __u64 owner)
+/* As `check_of` in dnsvip/dns/io/xdp/image.py. */
+static __always_inline __u32 check_of(const struct made *made)
 {
-	return address[0] * 0x9e3779b97f4a7c15ULL ^ (address[1] + slot) * 0xbf58476d1ce4e5b9ULL ^ slot ^ owner;
+	__u64 period = (__u64)made->renew << 32 | made->since;
+	__u64 mixed = made->address[0] * 0x9e3779b97f4a7c15ULL ^ (made->address[1] + period) * 0xbf58476d1ce4e5b9ULL ^
+		      ((__u64)made->cell << 8 | made->scope) * 0x94d049bb133111ebULL ^ made->owner;
+
+	return mixed ^ mixed >> 32;
 }
 
-/* Makes the address of a requester for a slot into work.address[hole], and keeps it in its record; returns whether it
+/* Makes the address of a requester for the current slot, by the maker with a number, in its record; returns whether it
  * could. (Global, so that the kernel verifies it by itself, once.) */
-__noinline int seal(struct ready *r, __u32 number, __u64 slot, __u32 hole, __u64 owner)
+__noinline int seal(struct ready *r, __u32 number, __u32 generation, __u64 owner)
 {
 	struct dns_work *w;
 	struct wide payload, part;
+	struct made made;
 	__u32 zero = 0;
 	struct maker *m;
+	__u64 slot;
 
 	w = bpf_map_lookup_elem(&dns_works, &zero);
 	m = bpf_map_lookup_elem(&makers, &number);
-	if (!w || !m || !r || hole >= MAX_HOLES)
+	if (!w || !m || !r || m->generation != generation || !m->renew)
 		return 0;
+	slot = w->unix_seconds / m->renew;
 	payload = r->payload;
 	if (m->nonce_bits) {
 		__u64 mask = m->nonce_bits >= 64 ? ~0ULL : (1ULL << (m->nonce_bits & 63)) - 1;
@@ -137,11 +145,14 @@ __noinline int seal(struct ready *r, __u32 number, __u64 slot, __u32 hole, __u64
 	part.lo |= sip_address(m->tag_key, part) >> ((64 - m->tag_bits) & 63);
 	if (is_reserved(m, part))
 		return 0;
-	w->address[hole][0] = bpf_cpu_to_be64(part.hi);
-	w->address[hole][1] = bpf_cpu_to_be64(part.lo);
-	r->address[0] = w->address[hole][0];
-	r->address[1] = w->address[hole][1];
-	r->slot = slot;
-	r->check = check_of(w->address[hole], slot, owner);
+	made = r->made;
+	made.address[0] = bpf_cpu_to_be64(part.hi);
+	made.address[1] = bpf_cpu_to_be64(part.lo);
+	made.since = slot * m->renew;
+	made.owner = owner; /* where another requester has got the record meanwhile, the check is wrong for that one */
+	r->made.address[0] = made.address[0];
+	r->made.address[1] = made.address[1];
+	r->made.since = made.since;
+	r->made.check = check_of(&made);
 	return 1;
 }

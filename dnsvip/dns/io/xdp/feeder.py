@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from secrets import randbits
 
 from dnsvip.address.suffix import epoch_keys
 from dnsvip.dns.counters import Counters
@@ -27,7 +28,7 @@ from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.site.node_dns import RateLimit
 from dnsvip.xdp.ciphers import Ciphers, SyscallProgram
 from dnsvip.xdp.maps import Map
-from dnsvip.xdp.structs import number_of, u32
+from dnsvip.xdp.structs import number_of, u32, u64
 
 LEASE_NS = 20_000_000_000
 """For so long the program answers after the process that feeds it was last alive."""
@@ -64,7 +65,9 @@ class Feeder:
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
         self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
+        self._name_key = randbits(64), randbits(64) | 1  # secret: nobody is to find names that share a hash
         self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b""}
+        self._config["name_key"] = b"".join(map(u64, self._name_key))
         self._config |= _signs(fast) | _secrets(fast) | _limits(None) | _samples(())
         self._fields = image.TYPES.struct("asked").members
 
@@ -142,20 +145,22 @@ class Feeder:
 
     def _feed_template(self, ahead: Ahead, now: int) -> bool:
         """Whether the program has the template at `now`."""
-        key, templates = image.asked_name(ahead.asked), self._maps["templates"]
-        if key is None:
+        name, templates = image.asked_name(ahead.asked), self._maps["templates"]
+        if name is None:
             return False
+        owner = image.question_hash(ahead.asked, self._name_key)
+        key = u64(owner)
         known = self._fed(key)
         if known is not None and known.generation == self._names and now < known.until:
             return known.is_answer
-        value = self._template(ahead)
+        value = self._template(ahead, owner)
         mine, other = self._named, self._others
         if value is None or not ahead.exists:
             mine, other = other, mine
         if not mine.place(key, now):
             return False
         other.forget(key)
-        templates.put(key, value or image.left_to_the_server(ahead.asked, self._names))
+        templates.put(key, value or image.left_to_the_server(name, owner, self._names))
         return value is not None
 
     def _fed(self, key: bytes) -> image.Fed | None:
@@ -167,17 +172,17 @@ class Feeder:
         fed = self._fed(key)
         return fed.used if fed is not None and fed.generation == self._names else 0
 
-    def _template(self, ahead: Ahead) -> bytes | None:
+    def _template(self, ahead: Ahead, owner: int) -> bytes | None:
         template = ahead.template
         if template is None:
             return None
         makers = [self._maker(hole) for hole in template.holes]
         cell = self.cells.of_template(template.outcome, template.rcode, holes=bool(makers))
-        owner = template.owner
-        zone = self._zones.of(None if owner is None else self._fast.engine.zones.apex_of(owner.name))
+        found = template.owner
+        zone = self._zones.of(None if found is None else self._fast.engine.zones.apex_of(found.name))
         if cell is None or zone is None or self._most_makers in makers:
             return None
-        return image.template_value(ahead.asked, template, makers, cell, zone, self._names)
+        return image.template_value(ahead.asked, owner, template, makers, cell, zone, self._names)
 
     def _maker(self, hole: Hole) -> int:
         """The number of what makes the addresses of a hole: one for all services that have the same; `_most_makers`
@@ -211,7 +216,7 @@ class Feeder:
             scope = who.scope if vip.scope is None else vip.scope
             address = vip.address.to_bytes(LENGTH[hole.rtype], "big")
             key = image.requester(source, listener, ecs, number)
-            requesters.put(key, image.ready(key, address, made and made[1], scope, cell, self._addresses))
+            requesters.put(key, image.ready(key, address, made, scope, cell, self._addresses))
 
     def _feed_signatures(self, asked: Asked, holes: Sequence[Hole], addressed: Addressed) -> None:
         addresses = [

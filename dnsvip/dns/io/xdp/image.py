@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from ipaddress import ip_address
 from struct import unpack
+from sys import byteorder
 from typing import NamedTuple
 
 from dnsvip.address.ff1 import Ff1
@@ -40,7 +41,7 @@ def reasons() -> dict[str, int]:
 
 
 def asked_name(asked: Asked) -> bytes | None:
-    """The key of a template; None for a name that is too long."""
+    """What a template is for; None for a name that is too long."""
     if len(asked.name) > bounds()["NAME_BYTES"]:
         return None
     name = asked.name.ljust(bounds()["NAME_BYTES"], b"\0")
@@ -49,24 +50,21 @@ def asked_name(asked: Asked) -> bytes | None:
     )
 
 
-def question_hash(asked: Asked) -> int:
-    """The hash of a question, by which its template is known for its own (programs/dns.bpf.c)."""
+def question_hash(asked: Asked, key: tuple[int, int]) -> int:
+    """The hash of a question by a key, whose second number is odd (programs/dns.bpf.c)."""
     size = -(-len(asked.name) // 8)
-    result = 0
-    for word in (
-        *unpack(f"={size}Q", asked.name.ljust(8 * size, b"\0")),
-        *unpack("=H", asked.qtype.to_bytes(2, "big")),
-        int(asked.wants_signatures),
-    ):
-        result = (result ^ word) * 0x100000001B3 & _LONG
+    last = int.from_bytes(asked.qtype.to_bytes(2, "big"), byteorder) | int(asked.wants_signatures) << 16
+    result, factor = key
+    for word in (*unpack(f"={size}Q", asked.name.ljust(8 * size, b"\0")), last):
+        result = (result ^ word) * factor & _LONG
+        result = (result ^ result >> 29) * _FACTORS[1] & _LONG
+        result ^= result >> 32
     return result
 
 
-def left_to_the_server(asked: Asked, generation: int) -> bytes:
-    """In place of a template: there is none."""
-    return TYPES.struct("template").pack_sparse(
-        generation=generation, owner=question_hash(asked), period=_period(ALWAYS)
-    )
+def left_to_the_server(name: bytes, owner: int, generation: int) -> bytes:
+    """In place of a template for `asked_name`, whose hash is `owner`: there is none."""
+    return TYPES.struct("template").pack_sparse(name=name, generation=generation, owner=owner, period=_period(ALWAYS))
 
 
 class Fed(NamedTuple):
@@ -104,10 +102,10 @@ def _period(period: tuple[int, int]) -> bytes:
 
 
 def template_value(
-    asked: Asked, template: Template, makers: Sequence[int], cell: int, zone: int, generation: int
+    asked: Asked, owner: int, template: Template, makers: Sequence[int], cell: int, zone: int, generation: int
 ) -> bytes | None:
-    """The template for a question, whose holes these makers fill, counted by these numbers; None where it does not
-    fit."""
+    """The template for a question, whose hash is `owner` and whose holes these makers fill, counted by these numbers;
+    None where it does not fit."""
     addresses, most = [LENGTH[hole.rtype] for hole in template.holes], bounds()
     signatures = [length for each in template.sets for length in each.lengths]
     lengths = [*addresses, *signatures]
@@ -126,9 +124,10 @@ def template_value(
     hole, signature = TYPES.struct("dns_hole"), TYPES.struct("signature_hole")
     head = template.heads[0]
     return TYPES.struct("template").pack(
+        name=asked_name(asked),
         generation=generation,
         used=0,
-        owner=question_hash(asked),
+        owner=owner,
         size=template.size,
         beyond=min(template.beyond, _SHORT),
         body=len(body),
@@ -212,19 +211,35 @@ _FACTORS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FE
 _LONG = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def ready(key: bytes, address: bytes, recipe: Recipe | None, scope: int, cell: int, generation: int) -> bytes:
+def ready(
+    key: bytes, address: bytes, made: tuple[Issuer, Recipe] | None, scope: int, cell: int, generation: int
+) -> bytes:
     """For the requester of a key: an address that stays, or what those of all slots are made of; the ECS scope that the
     answer needs, and where it is counted."""
+    fields: dict[str, int | bytes] = {"owner": owner_of(key, generation), "cell": cell, "scope": scope}
+    if made is None:
+        fields["address"] = address.ljust(16, b"\0")
+        return TYPES.struct("ready").pack_sparse(made=_made(fields))
+    issuer, recipe = made
     return TYPES.struct("ready").pack_sparse(
-        address=b"" if recipe else address.ljust(16, b"\0"),
-        owner=hash_of(key),
-        payload=wide(recipe.payload if recipe else 0),
-        hashed=recipe.hashed.ljust(32, b"\0") if recipe else b"",
-        generation=generation,
-        cell=cell,
-        scope=scope,
-        is_made=int(recipe is not None),
+        made=TYPES.struct("made").pack_sparse(**fields, renew=issuer.cluster.renew_seconds),
+        payload=wide(recipe.payload),
+        hashed=recipe.hashed.ljust(32, b"\0"),
     )
+
+
+def owner_of(key: bytes, generation: int) -> int:
+    """What stands for the requester of a key in a generation of addresses (programs/dns_signatures.h)."""
+    return hash_of(key) ^ generation * 0x9FB21C651E98DF25 & _LONG
+
+
+def _made(fields: Mapping[str, int | bytes]) -> bytes:
+    """An address that stays, with its check (programs/seal.h)."""
+    made = TYPES.struct("made")
+    first, second, owner = unpack("=3Q", made.pack_sparse(**fields)[:24])
+    counted = int(fields["cell"]) << 8 | int(fields["scope"])
+    mixed = (first * _FACTORS[0] ^ second * _FACTORS[1] ^ counted * _FACTORS[2] ^ owner) & _LONG
+    return made.pack_sparse(**fields, check=(mixed ^ mixed >> 32) & 0xFFFF_FFFF)
 
 
 def maker(issuer: Issuer, cipher: int, generation: int) -> bytes:
@@ -265,7 +280,7 @@ def wide(number: int) -> bytes:
 
 def leave(key: bytes, generation: int) -> bytes:
     """What is ready for whom a guarded listener answers."""
-    return TYPES.struct("ready").pack_sparse(owner=hash_of(key), generation=generation)
+    return TYPES.struct("ready").pack_sparse(made=_made({"owner": owner_of(key, generation), "cell": 0, "scope": 0}))
 
 
 def door(address: str, port: int) -> bytes:

@@ -503,6 +503,31 @@ def test_full_maps(snapshot: Snapshot) -> None:
         assert answered > 2000
 
 
+def test_names_that_share_a_hash(program: Kernel) -> None:
+    """A template that another name is found by is not its answer."""
+    templates, other = program.maps["templates"], question("nail.example.test", 1)
+    program.ask_until_known(other, STRANGER)
+    spans = {at: image.TYPES.struct("template").members[at] for at in ("owner", "name")}
+    owner, name = (slice(member.offset, member.offset + member.size) for member in spans.values())
+    values = {value[name][1:5]: (key, value) for key, [value] in templates.items()}
+    (_, mine), (key, theirs) = values[b"mail"], values[b"nail"]
+    templates.put(key, mine[: owner.start] + theirs[owner] + mine[owner.stop :])
+    assert program.ask(other, STRANGER) is None
+    templates.put(key, theirs)
+    assert program.ask(other, STRANGER) is not None
+
+
+def test_a_record_that_is_half_of_another_requester(program: Kernel) -> None:
+    """A requester whose record has an address that it was not made with gets it from the server, or made anew."""
+    requesters, made = program.maps["requesters"], image.TYPES.struct("ready").members["made"].offset
+    for wire in (MADE, question("www.example.test", 1)):
+        want = program.ask_until_known(wire, STRANGER)
+        for key, [value] in list(requesters.items()):
+            requesters.put(key, value[:made] + bytes((value[made] ^ 1,)) + value[made + 1 :])
+        assert program.ask(wire, STRANGER) in (want, None)
+        assert program.ask_until_known(wire, STRANGER) == want
+
+
 def test_cells() -> None:
     """Each way of ending has its number, as long as there are any; what has none is left to the server."""
     cells = Cells(2 * BLOCK)
