@@ -85,6 +85,9 @@ class Feeder:
                 self._zones = ZoneNumbers(image.bounds()["MAX_ZONES"])
             if 2 * len(self._makers) >= self._most_makers:  # perhaps for services that are no more
                 self._makers = {}
+        if self.cells.are_leaving:
+            self.collect(self._fast.engine.counters)
+        self.cells.keep(fast.engine.tiers)
         self._fast = fast
         self._addresses += 1
         self._made, self._ciphers = set(), {}

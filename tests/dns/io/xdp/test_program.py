@@ -544,6 +544,47 @@ def test_cells() -> None:
     assert len(used) == 2 + BLOCK
 
 
+def test_cells_of_tiers_that_are_no_more() -> None:
+    """They are given to others at the change after the one that took the tier away, unless it has come back."""
+    cells = Cells(2 * BLOCK)
+    numbers = [cells.of_address(Step.ECS, Kind.ENCODED, f"tier-{n}") for n in range(BLOCK)]
+    cells.keep({f"tier-{n}" for n in range(3, BLOCK)})
+    assert cells.of_address(Step.ECS, Kind.ENCODED, "new") is None
+    assert cells.of_address(Step.ECS, Kind.ENCODED, "tier-1") == numbers[1]
+    assert cells.are_leaving
+    cells.keep({"tier-1", "new", *(f"tier-{n}" for n in range(3, BLOCK))})
+    assert not cells.are_leaving
+    assert {cells.of_address(Step.ECS, Kind.ENCODED, name) for name in ("new", "newer")} == {numbers[0], numbers[2]}
+    assert cells.of_address(Step.ECS, Kind.ENCODED, "newest") is None
+
+
+def test_tiers_that_change(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often tiers get other names, those of today are answered by the program, and each answer is counted for
+    the tier that it was of."""
+    monkeypatch.setattr("dnsvip.dns.io.xdp.cells.BLOCK", 4)
+    site = snapshot.site
+    fast = FastPath(Engine(snapshot))
+    with loaded(fast) as program:
+        for number in range(8):
+            tier = replace(site.tiers["gold"], name=f"tier-{number}")
+            clients = {name: replace(client, tier=tier.name) for name, client in site.clients.items()}
+            changed = replace(
+                snapshot,
+                generation=2 + number,
+                site=replace(site, tiers={tier.name: tier, **site.tiers}, clients=clients),
+            )
+            fast = FastPath(Engine(changed, fast.engine), fast)
+            program.feeder.use(fast)
+            program.at(NOW)
+            for _ in range(number + 1):
+                assert program.ask_until_known(MADE, CLIENT) is not None
+        program.feeder.collect(fast.engine.counters)
+        counted = fast.engine.counters.tiers
+    assert {name: count for name, count in counted.items() if name.startswith("tier-")} == {
+        f"tier-{number}": number + 1 for number in range(8)
+    }
+
+
 def test_zone_numbers() -> None:
     """Each zone has its number, as long as there are any; answers from none are 0."""
     zones = ZoneNumbers(4)
