@@ -11,7 +11,7 @@ enum bounds {
 	MAX_POOLS = 512, /* with sets of clients' own servers */
 	MAX_SERVERS = 4096,
 	MAX_ATTRIBUTES = 16, /* of one cluster */
-	MAX_RINGS = 1024,
+	MAX_RINGS = 2048, /* of each pool one for IPv4 and IPv6, of two sites: all may change at once */
 	MAX_CIPHERS = 1024, /* of addresses and of clients' own, of two sites */
 	EPOCH_SLOTS = 4,
 	MAX_RULES = 64,     /* of one cluster: the bits of a mask */

@@ -12,7 +12,7 @@ import pytest
 
 from dnsvip.address.keyring import Epoch, EpochState, Keyring
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.io.xdp.id_allocator import Numbers
+from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator, Numbers
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.token_bucket import SECOND
@@ -366,6 +366,15 @@ def test_numbers_stay_and_are_given_anew_as_late_as_possible() -> None:
     numbers.enforce()
     numbers.assign(["b", "c", "d"])
     assert numbers["d"] == 0
+
+
+def test_all_pools_may_change_at_once(program: Kernel) -> None:
+    """There are numbers for the rings of IPv4 and IPv6 of as many pools as there may be, and for other ones of all."""
+    rings, bounds = IdAllocator().rings, TYPES.constants("bounds")
+    for generation in range(3):
+        rings.assign(f"{generation} {pool} {version}" for pool in range(bounds["MAX_POOLS"]) for version in (4, 6))
+        rings.enforce()
+    assert program.maps["names"].max_entries >= sum(numbers.bound for numbers in IdAllocator().kinds)
 
 
 @pytest.mark.parametrize("taken_over", [False, True])
