@@ -18,7 +18,8 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.refusals import Content
 from dnsvip.dns.renewal import strings
 from dnsvip.dns.reply import DnsOutcome, Reply
-from dnsvip.dns.zones.lookup import LookupResult, Owner
+from dnsvip.dns.zones.lookup import Owner
+from dnsvip.dns.zones.places import LookupResult
 from dnsvip.site import Client, Step
 
 LABEL = b"_certificate"

@@ -15,7 +15,7 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.protocol.padding import KEEPALIVE, keepalive, wants
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.catalog import labels_or_split
-from dnsvip.dns.zones.lookup import Zones
+from dnsvip.dns.zones.places import Zones
 from dnsvip.site import Zone, parse_endpoint
 from dnsvip.site.values import TLS
 

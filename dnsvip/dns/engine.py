@@ -50,7 +50,8 @@ from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, S
 from dnsvip.dns.transfer import asks_for_all, messages
 from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
 from dnsvip.dns.zones.denials import Denials
-from dnsvip.dns.zones.lookup import LookupResult, Owner, Zones, resolve
+from dnsvip.dns.zones.lookup import Owner, resolve
+from dnsvip.dns.zones.places import LookupResult, Zones
 from dnsvip.dns.zones.signer import Signer
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import Problem

@@ -15,7 +15,8 @@ from dnsvip.dns.protocol.message import Query, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.refusals import Content
 from dnsvip.dns.reply import DnsOutcome
-from dnsvip.dns.zones.lookup import LookupResult, Owner
+from dnsvip.dns.zones.lookup import Owner
+from dnsvip.dns.zones.places import LookupResult
 from dnsvip.site import Client, Site
 from dnsvip.site.dns_group_rules import group_of
 

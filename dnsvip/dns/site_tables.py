@@ -22,7 +22,7 @@ from dnsvip.dns.synthesis.vip import VipMaker
 from dnsvip.dns.transfer import Transfers
 from dnsvip.dns.zones.catalog import ZoneEntry, labels_or_split, zones_of
 from dnsvip.dns.zones.digest import with_digest
-from dnsvip.dns.zones.lookup import Zones
+from dnsvip.dns.zones.places import Zones
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.errors import ObjectError, SecretError
 from dnsvip.site import Client, ClientState, Dnssec, Service, SessionFrom, Site, Snapshot, Zone, ZoneKey

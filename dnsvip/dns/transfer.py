@@ -23,7 +23,7 @@ from dnsvip.dns.protocol.names import Labels, lowered, name_length
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.zones.catalog import labels_or_split
 from dnsvip.dns.zones.delta import records_of
-from dnsvip.dns.zones.lookup import Zones, is_authoritative
+from dnsvip.dns.zones.places import Zones, is_authoritative
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.site import ClassCluster, Service, Site, Transfer, Zone
 from dnsvip.site.client_certificates import bound_in

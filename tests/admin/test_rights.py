@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from dnsvip.site import Client, Match, Step
 from dnsvip.site.rights import Action, Rights, Scope
-from dnsvip.store.objects import applying
+from dnsvip.store.objects import checking
 from tests.admin.conftest import Api
 from tests.admin.test_refusals import check
 from tests.admin.test_tokens import made
@@ -61,7 +61,7 @@ async def test_a_transfer_key_from_before_stays(api: Api, monkeypatch: pytest.Mo
     await api.ok("PUT", "tsig/transfer-key", KEY)
     await api.ok("PATCH", "clients/newsreader", {"match": [{"tsig": "transfer-key"}]})
     with monkeypatch.context() as older:
-        older.setattr(applying, "_check_keys", AsyncMock(return_value=[]))
+        older.setattr(checking, "_check_keys", AsyncMock(return_value=[]))
         await api.ok("PATCH", "zones/example.test", {"transfer": {"tsig": "transfer-key"}})
     assert (await api.ok("PATCH", "clients/newsreader", {"state": "revoked"}))["state"] == "revoked"
     await api.ok("PATCH", "zones/example.test", {"transfer": {"to": ["192.0.2.0/24"]}})

@@ -25,7 +25,7 @@ from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter
 from dnsvip.dns.protocol import parser
 from dnsvip.dns.querylog import Sample, record
-from dnsvip.dns.zones import lookup
+from dnsvip.dns.zones import places
 from tests.dns.world import at_last, world_snapshot
 
 SOURCE = ip_address("203.0.113.9")
@@ -69,7 +69,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for stage, owner, name in (("classify", Classifier, "classify"), ("decide", Engine, "steps")):
         call = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args, stage=stage, call=call: counting(stage, call, *args))
-    watch(lookup, "_locate", "locate")
+    watch(places, "_locate", "locate")
     return counts
 
 

@@ -17,7 +17,7 @@ from dnsvip.dns.protocol.message import IN, UDP_SIZE, Type
 from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.dns.synthesis.own import OWN
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.dns.zones.lookup import authority_node
+from dnsvip.dns.zones.places import authority_node
 from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import Node
 from dnsvip.site import DnssecDenial

@@ -23,7 +23,8 @@ from dnsvip.dns.protocol.message import HEADER_SIZE, IN, UDP_SIZE, Edns, Flag, Q
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
 from dnsvip.dns.reply import DnsOutcome
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer
-from dnsvip.dns.zones.lookup import LookupResult, Owner, Resolution, resolve
+from dnsvip.dns.zones.lookup import Owner, Resolution, resolve
+from dnsvip.dns.zones.places import LookupResult
 from dnsvip.dns.zones.zone import CompiledZone
 
 QTYPES = frozenset({*range(1, 65), Type.SVCB, Type.HTTPS, Type.ANY, 99, 256, 257}) - {Type.OPT}

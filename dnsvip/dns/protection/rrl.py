@@ -15,7 +15,8 @@ from dnsvip.dns.protocol.message import Flag
 from dnsvip.dns.protocol.names import flat_name
 from dnsvip.dns.reply import Reply
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.dns.zones.lookup import LookupResult, Owner
+from dnsvip.dns.zones.lookup import Owner
+from dnsvip.dns.zones.places import LookupResult
 
 ACCOUNTS = 1 << 16
 """How many are kept at least, twice as many at most; fewer of long names (`two_generation_cache`)."""

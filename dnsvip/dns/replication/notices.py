@@ -18,7 +18,7 @@ import dns.rrset
 
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.protocol.names import Labels, flat_name, lowered
-from dnsvip.dns.zones.lookup import Zones
+from dnsvip.dns.zones.places import Zones
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.site import Zone, parse_endpoint
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from dnsvip.address.session import SessionLabels
 from dnsvip.dns.protocol.names import Labels
-from dnsvip.dns.zones.lookup import Zones, obstacle
+from dnsvip.dns.zones.places import Zones, obstacle
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.dns.zones.zone import CompiledZone, compile_zone
 from dnsvip.errors import Problem, ZoneError

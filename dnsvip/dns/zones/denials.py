@@ -15,7 +15,8 @@ from dnsvip.dns.dnssec.chain import Chain, name_at, own_names, place_of, under, 
 from dnsvip.dns.dnssec.denial import ALWAYS, compact, nsec
 from dnsvip.dns.protocol.message import RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered
-from dnsvip.dns.zones.lookup import End, EndKind, Place, Zones, is_authoritative
+from dnsvip.dns.zones.lookup import End
+from dnsvip.dns.zones.places import EndKind, Place, Zones, is_authoritative
 from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.site import DnssecDenial

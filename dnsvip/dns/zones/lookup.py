@@ -1,22 +1,20 @@
 """What the zones answer to a question (RFC 1034 section 4.3.2, RFC 4592, RFC 6672, RFC 2308).
 
-Pure: it walks compiled zones. At the name of a service a `RecordSynthesizer` supplies the record set, so aliases,
+Where a name is, `places` knows. At the name of a service a `RecordSynthesizer` supplies the record set, so aliases,
 wildcards and negative answers work alike for static and for synthesized records. Who the client is, and how its
 address is made, is unknown here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from dnsvip.address.session import SessionLabels
 from dnsvip.dns.protocol.message import Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import MAX_NAME, Labels, lowered, name_length
-from dnsvip.dns.zones.record import WILD
-from dnsvip.dns.zones.zone import CompiledZone, Node
+from dnsvip.dns.zones.places import NOTHING, EndKind, LookupResult, Place, Spot, Zones, walk
+from dnsvip.dns.zones.zone import CompiledZone
 
 MAX_CHAIN = 16
 """Aliases followed; the resolver continues a longer chain."""
@@ -31,18 +29,6 @@ SYNTHESIZED = frozenset({Type.A, Type.AAAA, Type.SVCB, Type.HTTPS})
 RecordSynthesizer: TypeAlias = Callable[[Labels, int, RRset | None, int | None], RRset | None]
 """(node, type, the zone's own record set, the session that the name names) -> the record set for the requester; None
 where there is none."""
-
-
-class LookupResult(StrEnum):
-    """The result of a look-up."""
-
-    ANSWER = "answer"
-    NODATA = "nodata"
-    NXDOMAIN = "nxdomain"
-    REFERRAL = "referral"
-    TOO_LONG = "yxdomain"
-    NO_ZONE = "no-zone"
-    BROKEN_ZONE = "broken-zone"
 
 
 class Owner(NamedTuple):
@@ -76,47 +62,6 @@ class Resolution:
         return any(zone is not None and zone.is_signed for zone in zones)
 
 
-@dataclass(frozen=True, slots=True)
-class Zones:
-    """All zones of a site by apex (None: its text is broken), and the service names among their names.
-
-    `services` need not exist in their zone; `above` are the names between such a name and its apex. Right below those
-    of `sessions`, wildcards, only the names exist whose first label they know.
-    """
-
-    by_apex: Mapping[Labels, CompiledZone | None] = field(default_factory=dict)
-    services: Collection[Labels] = frozenset()
-    above: Collection[Labels] = frozenset()
-    sessions: Mapping[Labels, SessionLabels] = field(default_factory=dict)
-
-    def apex_of(self, key: Labels) -> Labels | None:
-        """The apex of the longest zone around a name, None where there is none."""
-        for up in range(len(key) + 1):
-            if key[up:] in self.by_apex:
-                return key[up:]
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the walk down a zone ended: at `key`, with its record sets; `kind` says why it ended. `session` is the one
-    that the name names."""
-
-    kind: EndKind
-    key: Labels
-    node: Node
-    session: int | None = None
-
-
-class EndKind(StrEnum):
-    """Why a walk ended: at a name that exists, a delegation, a DNAME, or where nothing is."""
-
-    NODE = "node"
-    CUT = "cut"
-    DNAME = "dname"
-    MISSING = "missing"
-
-
 class End(NamedTuple):
     """Where the last name of a chain was looked up: the zone, the place in it, and the name as it was asked for."""
 
@@ -125,15 +70,12 @@ class End(NamedTuple):
     name: Labels
 
 
-_Spot: TypeAlias = tuple[CompiledZone, Place]
-"""A zone and the place in it."""
-
 _Followed: TypeAlias = tuple[LookupResult, Response, End | None]
 
 
 def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resolution:
     """The answer to a question of class IN. Aliases are followed through all our zones."""
-    start = _walk(zones, query.key, query.qtype)
+    start = walk(zones, query.key, query.qtype)
     sources: list[CompiledZone | None] = []
     result, response, end = _follow(zones, start, query, synthesizer, sources)
     return Resolution(result, response, _owner(start, result, response), tuple(sources), end)
@@ -141,7 +83,7 @@ def resolve(zones: Zones, query: Query, synthesizer: RecordSynthesizer) -> Resol
 
 def _follow(
     zones: Zones,
-    here: _Spot | LookupResult,
+    here: Spot | LookupResult,
     query: Query,
     synthesizer: RecordSynthesizer,
     sources: list[CompiledZone | None],
@@ -176,7 +118,7 @@ def _follow(
         if query.qtype == Type.CNAME or (query.qtype == Type.ANY and place.kind is EndKind.NODE):
             return _leave(chain, LookupResult.ANSWER)
         key = lowered(name)
-        here = _walk(zones, key, query.qtype)
+        here = walk(zones, key, query.qtype)
 
 
 def _leads_below(place: Place) -> bool:
@@ -185,7 +127,7 @@ def _leads_below(place: Place) -> bool:
     return target[len(target) - len(place.key) :] == place.key
 
 
-def _owner(start: _Spot | LookupResult, result: LookupResult, response: Response) -> Owner | None:
+def _owner(start: Spot | LookupResult, result: LookupResult, response: Response) -> Owner | None:
     """An alias owns whatever its chain ends in; where that is no data it is alike for all types, or a requester who
     varies them would have as many owners."""
     if isinstance(start, LookupResult) or result is LookupResult.TOO_LONG:
@@ -196,103 +138,12 @@ def _owner(start: _Spot | LookupResult, result: LookupResult, response: Response
     return Owner(result, place.key if result is LookupResult.REFERRAL else zone.apex)
 
 
-def authority_node(zones: Zones, key: Labels, qtype: int) -> Labels | None:
-    """The name that decides on the answer for `key`: itself where it exists, else the name under which it is missing
-    or delegated, () where we have no zone. All names right below it that no record of the answer mentions are
-    answered alike. None where the answer is derived from the qname (DNAME, sessions)."""
-    here = _walk(zones, key, qtype)
-    if isinstance(here, LookupResult):
-        return _apex(zones, key, qtype) or ()
-    _, place = here
-    if place.kind is EndKind.DNAME or place.session is not None or (WILD, *place.key) in zones.sessions:
-        return None
-    wild = place.kind is EndKind.NODE and place.key != key
-    return place.key[1:] if wild else place.key
-
-
-def is_authoritative(zones: Zones, zone: CompiledZone, key: Labels) -> bool:
-    """Whether what a zone has at a name is its own: neither glue nor hidden by a delegation, DNAME or zone below."""
-    return zones.apex_of(key) == zone.apex and _locate(zones, zone, key, Type.A).kind is EndKind.NODE
-
-
-def obstacle(zones: Zones, name: Labels) -> str | None:
-    """What hides a service at `name` from every query; `zones` without services. None where nothing does."""
-    apex = zones.apex_of(name)
-    zone = zones.by_apex[apex] if apex is not None else None
-    if zone is None:
-        return None
-    place = _locate(zones, zone, name, Type.AAAA)
-    if zone.presigned is not None:
-        return "is signed elsewhere, and validators refuse addresses that are made here; delegate a zone for it"
-    if place.kind is EndKind.NODE and place.key == name and Type.CNAME in place.node:
-        return "has a CNAME there"
-    return _OBSTACLES.get(place.kind)
-
-
-_OBSTACLES: Mapping[EndKind, str] = {
-    EndKind.CUT: "delegates that name",
-    EndKind.DNAME: "redirects that name by a DNAME",
-}
-
-
 def _leave(chain: list[RRset], result: LookupResult) -> _Followed:
     """The end of our data: the chain so far, else the refusal for lack of a zone that can be served."""
     if chain:
         return LookupResult.ANSWER, Response(aa=True, answer=tuple(chain)), None
     rcode = Rcode.SERVFAIL if result is LookupResult.BROKEN_ZONE else Rcode.REFUSED
     return result, Response(rcode), None
-
-
-def _walk(zones: Zones, key: Labels, qtype: int) -> _Spot | LookupResult:
-    """The zone that answers for a name and how far it goes towards it; NO_ZONE or BROKEN_ZONE."""
-    apex = _apex(zones, key, qtype)
-    if apex is None:
-        return LookupResult.NO_ZONE
-    zone = zones.by_apex[apex]
-    return LookupResult.BROKEN_ZONE if zone is None else (zone, _locate(zones, zone, key, qtype))
-
-
-def _apex(zones: Zones, key: Labels, qtype: int) -> Labels | None:
-    """The zone to ask: the longest, but for DS the one above it, where we have that (RFC 4035 section 3.1.4.1)."""
-    apex = zones.apex_of(key)
-    if qtype == Type.DS and apex == key and key:
-        parent = zones.apex_of(key[1:])
-        return apex if parent is None else parent
-    return apex
-
-
-def _locate(zones: Zones, zone: CompiledZone, key: Labels, qtype: int) -> Place:
-    """Walk from the apex down to `key`, as far as the zone goes."""
-    nodes, depth = zone.nodes, len(zone.apex)
-    for size in range(depth, len(key) + 1):
-        name = key[len(key) - size :]
-        node = nodes.get(name, _NOTHING)
-        if node is _NOTHING and name not in zones.above and (name not in zones.services or name in zones.sessions):
-            if qtype == Type.DS and key in zones.by_apex:  # a zone of ours that the one above it does not delegate
-                return Place(EndKind.NODE, key, node)
-            return _wildcard(zones, zone, name[1:], key)
-        if size > depth and Type.NS in node and not (qtype == Type.DS and size == len(key)):
-            return Place(EndKind.CUT, name, node)
-        if Type.DNAME in node and size < len(key):
-            return Place(EndKind.DNAME, name, node)
-    return Place(EndKind.NODE, key, node)
-
-
-_NOTHING: Node = {}
-"""The record sets of a name that the zone itself does not have; compared by identity."""
-
-
-def _wildcard(zones: Zones, zone: CompiledZone, encloser: Labels, name: Labels) -> Place:
-    """The wildcard below the closest encloser of a name (RFC 4592 section 3.3.1), or nothing."""
-    key = (WILD, *encloser)
-    if key in zones.sessions:
-        session = zones.sessions[key].number(name[0]) if len(name) == len(key) else None
-        if session is None:
-            return Place(EndKind.MISSING, encloser, _NOTHING)
-        return Place(EndKind.NODE, key, zone.nodes.get(key, _NOTHING), session)
-    if key in zone.nodes or key in zones.services:
-        return Place(EndKind.NODE, key, zone.nodes.get(key, _NOTHING))
-    return Place(EndKind.MISSING, encloser, _NOTHING)
 
 
 def _alias(zones: Zones, place: Place, name: Labels) -> tuple[list[RRset], Labels] | None:
@@ -386,7 +237,7 @@ class _Addresses:
         for target in self._targets:
             name = lowered(target or self._name)
             ours = name not in self._zones.services and (self._wanted is None or self._wanted(name))
-            node = self._zone.nodes.get(name, _NOTHING) if ours else _NOTHING
+            node = self._zone.nodes.get(name, NOTHING) if ours else NOTHING
             yield node.get(Type.A, _NO_RECORDS)
             if Type.AAAA in node:
                 yield node[Type.AAAA]

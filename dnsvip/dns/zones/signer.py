@@ -17,7 +17,8 @@ from dnsvip.dns.dnssec.signatures import Part, Signatures
 from dnsvip.dns.protocol.message import Query, Rcode, Response, RRset, Type
 from dnsvip.dns.protocol.names import Labels, lowered
 from dnsvip.dns.zones.denials import Denials
-from dnsvip.dns.zones.lookup import SYNTHESIZED, End, EndKind, LookupResult, Resolution, Zones, is_authoritative
+from dnsvip.dns.zones.lookup import SYNTHESIZED, End, Resolution
+from dnsvip.dns.zones.places import EndKind, LookupResult, Zones, is_authoritative
 from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import CompiledZone
 from dnsvip.site import DnssecDenial

@@ -21,7 +21,7 @@ from dnsvip.site.registry import KINDS
 from dnsvip.site.rights import EVERYTHING, Action, Rights
 from dnsvip.site.rules import check_one, transfer_key
 from dnsvip.site.unreadable import Unreadable
-from dnsvip.store.objects.applying import keeps_its_rules, keys_of, transfer_keys
+from dnsvip.store.objects.checking import keeps_its_rules, keys_of, transfer_keys
 from dnsvip.store.objects.client_table import Claim, ClientRow, claims
 from dnsvip.store.objects.deleted import exist, in_use, may_pass, succession
 from dnsvip.store.objects.key_floor import floor_of, given, needed

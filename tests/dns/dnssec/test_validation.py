@@ -23,7 +23,8 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.protocol.message import IN, Query, Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer
-from dnsvip.dns.zones.lookup import EndKind, LookupResult, Resolution, resolve
+from dnsvip.dns.zones.lookup import Resolution, resolve
+from dnsvip.dns.zones.places import EndKind, LookupResult
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.site import DnssecDenial, Snapshot
 from tests.dns.differential.peers import free_port
