@@ -86,11 +86,11 @@ async def answering(
     async def follow_certificates() -> None:
         while True:
             await asyncio.sleep(CERTIFICATE_SECONDS)
-            server.refresh()
+            server.listeners.refresh()
 
     async def reconfigure(node: NodeConfig) -> None:
         server.reconfigure(node.dns)
-        server.refresh()
+        server.listeners.refresh()
         identity, require_cookies = _identity(node.dns), node.dns.require_cookies
         await compiling.now(identity, require_cookies)
 

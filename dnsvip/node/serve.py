@@ -22,7 +22,8 @@ from dnsvip.admin.node import Node
 from dnsvip.dispatcher.io.control import SOCKET
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.geo import GeoFiles
-from dnsvip.dns.io.server import DnsServer, Endpoint
+from dnsvip.dns.io.listen import Endpoint
+from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.workers import Workers
 from dnsvip.errors import ConfigError, PlatformError, StoreError
 from dnsvip.node.api_listener import api_listening

@@ -14,8 +14,9 @@ from typing import Any
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.gate import StreamLimits
+from dnsvip.dns.io.listen import Endpoint
 from dnsvip.dns.io.responder import Responder, Waiting
-from dnsvip.dns.io.server import DnsServer, Endpoint
+from dnsvip.dns.io.server import DnsServer
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_dns import DnsSettings, Listener

@@ -7,13 +7,11 @@ assignment: each message is answered entirely by one or the other.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -21,19 +19,14 @@ from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.counters import Counters
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
-from dnsvip.dns.identity.arrival import Arrival, Transport
+from dnsvip.dns.identity.arrival import Transport
 from dnsvip.dns.identity.identify import Geo
-from dnsvip.dns.io.application import Application, Listening
 from dnsvip.dns.io.gate import Gate, StreamLimits
-from dnsvip.dns.io.https import Service
 from dnsvip.dns.io.latency import Latency
-from dnsvip.dns.io.messages import Messages
-from dnsvip.dns.io.responder import Make, Responder, Waiting
-from dnsvip.dns.io.tcp import Stream
-from dnsvip.dns.io.tls import Terminator
+from dnsvip.dns.io.listen import Endpoint, Listeners
+from dnsvip.dns.io.responder import Make, Responder
 from dnsvip.dns.io.top import DnsTop
 from dnsvip.dns.io.turns import DatagramTurns
-from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter
 from dnsvip.dns.protocol.message import Rcode
@@ -41,27 +34,11 @@ from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
-from dnsvip.site.node_dns import DnsSettings, Listener, RateLimit
-from dnsvip.site.node_listen import ListenerTls
+from dnsvip.site.node_dns import DnsSettings, RateLimit
 from dnsvip.telemetry.sample_log import Every, Log, Several
-
-if TYPE_CHECKING:  # QUIC is loaded where a listener has it
-    from dnsvip.dns.io.quic.connection import Connection
-    from dnsvip.dns.io.quic.credentials import QuicCredentials
-    from dnsvip.dns.io.quic.server import QuicServer
 
 MOST_ZONES, ZONES_SECONDS = 1000, 5.0
 """Zones whose answers are reported, those with the most; and how often they are looked for where there are more."""
-
-PORT_TRIES = 8
-"""Attempts to find a port that is free for both UDP and TCP."""
-
-BACKLOG = 512
-"""Connections that the kernel holds for us to accept."""
-
-STREAM_BUFFER = 1 << 17
-"""Bytes of answers that the kernel holds of a connection, and half as many of queries, at twice as much memory. By
-default it lets a peer that asks and does not read fill 4 MB, a thousand connections 4 GB."""
 
 log = structlog.get_logger()
 
@@ -86,16 +63,6 @@ class Sampled(NamedTuple):
     every: Every
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a listener actually listens; `scheme` as in its address, "" for UDP and TCP."""
-
-    name: str
-    host: str
-    port: int
-    scheme: str = ""
-
-
 class DnsServer:
     """Answers on every listener of `settings` from `start` to `stop`. Belongs to the running event loop.
 
@@ -111,7 +78,6 @@ class DnsServer:
         limits: StreamLimits | None = None,
         most_streams: int | None = None,
     ) -> None:
-        self.endpoints: tuple[Endpoint, ...] = ()
         self.ahead: AnswersAhead | None = None
         self._settings, self._most_streams = settings, most_streams
         self.front_ends = FrontEnds(settings.proxy_from)
@@ -125,17 +91,16 @@ class DnsServer:
         self._logs: dict[str, Sampled] = {}
         self._latency = Latency()
         self._turns = DatagramTurns(self._responder.answer, self._responder.drop, self._latency)
-        self._datagrams: list[Batches[Waiting]] = []
-        self._servers: list[asyncio.Server] = []
-        self._terminators: list[Terminator | QuicCredentials] = []
-        self._quic: QuicServer | None = None
+        self.listeners = Listeners(
+            settings, self._responder, self._gate, self.front_ends, self._tally, self._turns, self._latency
+        )
         self._report_problems()
 
     async def start(self) -> None:
         """Listen everywhere; raises PlatformError naming the listener that cannot, with all others closed."""
         try:
             for listener in self._settings.listen:
-                await self._listen(listener)
+                await self.listeners.open(listener)
         except PlatformError:
             await self.stop()
             raise
@@ -143,22 +108,19 @@ class DnsServer:
     async def stop(self) -> None:
         """Accept nothing more, flush what is written, release the ports."""
         self._turns.close()
-        for datagrams in self._datagrams:
-            datagrams.stop()
-        if self._quic is not None:
-            self._quic.stop()
-        for server in self._servers:
-            server.close()
-        for stream in list(self._gate.streams):
-            stream.close()
-        self._datagrams, self._servers, self.endpoints = [], [], ()
+        self.listeners.close()
         await asyncio.sleep(0)
 
     def answer_datagrams(self) -> None:
         """Answer the datagrams that have come, for whoever keeps the event loop from it."""
-        for datagrams in self._datagrams:
+        for datagrams in self.listeners.datagrams:
             datagrams.read()
         self._turns.run()
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where it listens."""
+        return self.listeners.endpoints
 
     @property
     def fast(self) -> FastPath:
@@ -168,7 +130,7 @@ class DnsServer:
     @fast.setter
     def fast(self, fast: FastPath) -> None:
         self._responder.fast = fast
-        self.refresh()
+        self.listeners.refresh()
         if self.ahead is not None:
             self.ahead.renew()
 
@@ -223,20 +185,6 @@ class DnsServer:
         """A FastPath for this snapshot (arguments as Engine's), ready to be assigned to `fast`; thread-safe."""
         engine = Engine(snapshot, self.engine, geo, identity, require_cookies)
         return FastPath(engine, self.fast)
-
-    def refresh(self) -> None:
-        """Use certificates that were renewed, and authorities as they are now. Connections end, also before their
-        handshake has, that a token has opened which is none any more, or a certificate whose time is over or, where
-        anything was renewed, that may not verify any more."""
-        renewed = [terminator.refresh(self.engine.client_ca) for terminator in self._terminators]
-        tokens, now = self.engine.tokens, time.time()
-        streams: list[Stream | Connection] = [*self._quic.connections] if self._quic else []
-        streams += [stream for stream in self._gate.streams if isinstance(stream, Stream)]
-        for stream in streams:
-            if stream.token and tokens.stands(stream.token, now) is None:
-                stream.give_up("token_ended")
-            elif stream.arrival.certificate and (any(renewed) or now >= stream.certificate_end):
-                stream.give_up("certificate_ended")
 
     def updating(self, make: Make | None) -> None:
         """Have updates and certificates made by this from now on; None: refuse all."""
@@ -295,81 +243,6 @@ class DnsServer:
             self._by_zone, self._zones_at = {_text(apex): number for apex, number in numbers}, now
         return self._by_zone
 
-    async def _listen(self, listener: Listener) -> None:
-        host, port = listener.endpoint
-        tls = self._terminator(listener)
-        try:
-            socks = _bind(host, port, listener.protocols, shared=self._settings.workers > 1)
-        except OSError as error:
-            where = f"dns.listen {listener.name!r}: {listener.address}"
-            raise PlatformError(f"{where}: cannot listen there: {error.strerror or error}") from error
-        responder = self._responder
-        for sock in socks:
-            if sock.type == socket.SOCK_DGRAM and listener.scheme:
-                self._listen_quic(sock, listener)
-            elif sock.type == socket.SOCK_DGRAM:
-                respond = responder.datagrams_behind if self.front_ends else responder.datagrams
-                datagrams = Batches(sock, listener.name, respond, self._tally, self._turns, self._latency)
-                datagrams.start()
-                self._datagrams.append(datagrams)
-            else:
-                arrival = Arrival(listener.name, _STREAMS[listener.scheme])
-                listening = Listening(arrival, responder.stream, self._speaks(listener, sock.getsockname()[1]), tls)
-                await self._accept(sock, listening)
-        self.endpoints += (Endpoint(listener.name, host, socks[0].getsockname()[1], listener.scheme),)
-
-    async def _accept(self, sock: socket.socket, listening: Listening) -> None:
-        loop = asyncio.get_running_loop()
-        factory = lambda: Stream(listening, self._gate, self._tally)  # noqa: E731
-        self._servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
-
-    def _listen_quic(self, sock: socket.socket, listener: Listener) -> None:
-        from dnsvip.dns.io.quic import doq, http3  # noqa: PLC0415 - slow to load, and not everybody has such listeners
-        from dnsvip.dns.io.quic.credentials import QuicCredentials  # noqa: PLC0415
-        from dnsvip.dns.io.quic.server import QuicServer  # noqa: PLC0415
-
-        if listener.scheme == "https":
-            service = Service(self._responder.https, self._token_of)
-            transport, sessions = Transport.HTTP3, {http3.ALPN: http3.speaking(service)}
-        else:
-            transport, sessions = Transport.QUIC, {doq.ALPN: doq.session}
-        credentials = QuicCredentials(
-            listener.name, self._files(listener), list(sessions), self._token_of, self.engine.client_ca
-        )
-        self._terminators.append(credentials)
-        if self._quic is None:
-            self._quic = QuicServer(self._responder.stream, self._gate, self.front_ends, self._tally, self._suspects)
-        self._quic.listen(sock, Arrival(listener.name, transport), sessions, credentials)
-
-    def _terminator(self, listener: Listener) -> Terminator | None:
-        """The TLS of a listener's streams."""
-        if "tcp" not in listener.protocols or not listener.scheme:
-            return None
-        protocols = [protocol for protocol in self._speaks(listener) if protocol]
-        terminator = Terminator(listener.name, self._files(listener), protocols, self._token_of, self.engine.client_ca)
-        self._terminators.append(terminator)
-        return terminator
-
-    def _files(self, listener: Listener) -> ListenerTls:
-        """The certificate of an encrypted listener, which has one (`listener_problems`)."""
-        files = listener.tls or self._settings.tls
-        assert files is not None  # noqa: S101 - see above
-        return files
-
-    def _speaks(self, listener: Listener, port: int = 0) -> Mapping[str | None, Callable[[Stream], Application]]:
-        """What is spoken on a listener's streams at a port, by what ALPN has chosen, the first preferred."""
-        if listener.scheme == "https":
-            alternative = b'h3=":%d"; ma=86400' % port if "udp" in listener.protocols else b""
-            service = Service(self._responder.https, self._token_of, alternative)
-            return {"h2": service.http2, "http/1.1": service.http1, None: service.http1}
-        return {"dot": Messages, None: Messages} if listener.scheme else {None: Messages}
-
-    def _token_of(self, text: str, source: IPv4Address | IPv6Address, proven: bool = True) -> str | None:
-        return self.engine.tokens.verify(text, source, time.time(), proven=proven)
-
-    def _suspects(self, source: IPv4Address | IPv6Address) -> bool:
-        return self.engine.tokens.guesses.suspects(source, time.time())
-
     def _report_problems(self) -> None:
         for problem in self.engine.problems:
             log.error("an object cannot be served", where=problem.where, problem=problem.message)
@@ -390,49 +263,6 @@ def _by_transport(counters: Counters) -> dict[str, int]:
     return numbers
 
 
-def _bind(host: str, port: int, protocols: Sequence[str], *, shared: bool) -> list[socket.socket]:
-    """A socket of each protocol on one port; port 0 takes one that is free for all."""
-    for attempt in range(PORT_TRIES):
-        socks: list[socket.socket] = []
-        try:
-            for protocol in protocols:
-                at = socks[0].getsockname()[1] if socks else port
-                socks.append(_socket(host, at, _KINDS[protocol], shared=shared))
-        except OSError:
-            for sock in socks:
-                sock.close()
-            if port or attempt == PORT_TRIES - 1:
-                raise
-        else:
-            return socks
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
 def _text(apex: Labels) -> str:
     """The name of a zone as the site has it."""
     return ".".join([label.decode(errors="backslashreplace") for label in apex]) or "."
-
-
-_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
-
-_STREAMS = {"": Transport.TCP, "tls": Transport.TLS, "https": Transport.HTTPS}
-"""Scheme of a listener -> the transport of its streams."""
-
-
-def _socket(host: str, port: int, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, kind)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if kind == socket.SOCK_STREAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER)  # of each connection
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STREAM_BUFFER // 2)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from dnsvip.dns.io.server import Endpoint
+from dnsvip.dns.io.listen import Endpoint
 from dnsvip.errors import PlatformError
 from dnsvip.jobs.parent import die_with_parent
 

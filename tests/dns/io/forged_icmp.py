@@ -42,7 +42,7 @@ def serve() -> None:
     listen = (Listener(f"{SERVER}:5300", "four"), Listener(f"[{SERVER6}]:5300", "six"))
     with Running(world_snapshot(), listen) as server:
         done = subprocess.run([*inside, sys.executable, "-m", __spec__.name, "client"], check=False)
-        pauses = [datagrams._singly for datagrams in server.server._datagrams]
+        pauses = [datagrams._singly for datagrams in server.server.listeners.datagrams]
     holder.kill()
     assert done.returncode == 0
     assert pauses == [0, 0], "UDP_SEGMENT was given up"

@@ -178,7 +178,7 @@ def test_certificates_that_end(authority: Authority, tmp_path: Path) -> None:
         with connected(run.port, contexts[1]) as kept, connected(run.port, own.context()) as other:
             assert (client_of(run, kept), client_of(run, other)) == (0, 0)
             time.sleep(2)
-            run.in_loop(run.server.refresh)
+            run.in_loop(run.server.listeners.refresh)
             with suppress(ConnectionError):
                 assert receive(kept) == b""
             assert client_of(run, other) == 0
@@ -281,10 +281,10 @@ def test_renewed_certificates(authority: Authority, tmp_path: Path) -> None:
         assert shown() == first
         with connected(running.port, own.context()) as kept:
             second = own.server()
-            running.in_loop(running.server.refresh)
+            running.in_loop(running.server.listeners.refresh)
             assert shown() == second
             (tmp_path / f"{NAME}.pem").write_text("nothing")
-            running.in_loop(running.server.refresh)
+            running.in_loop(running.server.listeners.refresh)
             assert shown() == second
             assert client_of(running, kept) == 0
 

@@ -26,7 +26,8 @@ from dnsvip.dns.io.application import Listening
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.gate import Gate, StreamLimits
 from dnsvip.dns.io.messages import Messages
-from dnsvip.dns.io.server import STREAM_BUFFER, DnsServer
+from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.io.sockets import STREAM_BUFFER
 from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError

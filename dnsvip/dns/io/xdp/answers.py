@@ -28,7 +28,8 @@ import structlog
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from dnsvip.dns.io.server import DnsServer, Endpoint
+from dnsvip.dns.io.listen import Endpoint
+from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.feeder import Feeder
 from dnsvip.dns.io.xdp.samples import TAKERS, Samples

@@ -89,9 +89,9 @@ async def test_what_changes_something(server: Running, opcode: int) -> None:
 async def test_tickets_are_bounded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ticket goes where there are too many, and what is left of it is a whole handshake."""
     monkeypatch.setattr("dnsvip.dns.io.quic.accepted.MOST_TICKETS", 2)
-    server.server._quic._shared.tickets._tickets.clear()
+    server.server.listeners.quic._shared.tickets._tickets.clear()
     tickets = [await ticket_of(server) for _ in range(3)]
-    assert len(server.server._quic._shared.tickets) == 2
+    assert len(server.server.listeners.quic._shared.tickets) == 2
     resumed = []
     for ticket in reversed(tickets):  # each resumed session has another ticket
         client = Bare(server.port, client_settings(session_ticket=ticket))

@@ -119,7 +119,7 @@ async def test_garbage(own: Running) -> None:
             while True:
                 some.append(len(sock.recv(65536)))
     assert some == [resets.LONGEST] * 21
-    assert not own.server._quic._handshakes._unproven
+    assert not own.server.listeners.quic._handshakes._unproven
     await answers(own)
 
 
@@ -133,7 +133,7 @@ def test_resets(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         *(one.stateless_reset_token for one in client.quic._peer_cid_available),
     }
     assert len(tokens) == accepted.MOST_IDS
-    own.in_loop(lambda: [connection.fail() for connection in own.server._quic.connections])
+    own.in_loop(lambda: [connection.fail() for connection in own.server.listeners.quic.connections])
     client.quic.send_stream_data(client.quic.get_next_available_stream_id(), frame(question()), end_stream=True)
     *_, sent = client.due()
     client.take()
@@ -187,7 +187,7 @@ def test_behind_a_front_end(settings: DnsSettings) -> None:
             client.send(*[header("2001:db8:77::9") + data for data in client.due()])
             client.read(*client.take())
         assert client.quic._handshake_confirmed
-        assert [str(each.source) for each in running.server._quic.connections] == ["2001:db8:77::9"]
+        assert [str(each.source) for each in running.server.listeners.quic.connections] == ["2001:db8:77::9"]
         assert ask(header("2001:db8:77::9"))
         before = counts(running).get("bad_proxy", 0)
         assert not ask(b"")
@@ -233,11 +233,11 @@ def test_forged_sources(own: Running) -> None:
     begun = [client for client in clients if client.received >= 1200]
     assert len(begun) == handshakes.MOST_UNPROVEN
     assert all(0 < client.received < 200 for client in clients if client not in begun)
-    assert eventually(lambda: not own.server._quic._handshakes._unproven, 4)
+    assert eventually(lambda: not own.server.listeners.quic._handshakes._unproven, 4)
     for client in begun:
         client.take(0.01)
         assert client.received <= 3 * client.sent
-    assert not own.server._quic._listeners[0]._connections
+    assert not own.server.listeners.quic._listeners[0]._connections
     assert counts(own)["handshake_slow"] == handshakes.MOST_UNPROVEN
 
 
@@ -373,7 +373,7 @@ async def test_a_peer_that_reads_nothing(own: Running) -> None:
             client.quic.send_stream_data(stream, frame(question("example.test", "AXFR")), end_stream=True)
         client.send(*client.due())
         await asyncio.sleep(0.02)
-        held.append(sum(c.quic.unsent() for c in set(own.server._quic._listeners[0]._connections.values())))
+        held.append(sum(c.quic.unsent() for c in set(own.server.listeners.quic._listeners[0]._connections.values())))
     assert max(held) < connection.MOST_UNSENT + 70_000
     assert eventually(lambda: counts(own)["open"] == 0, 5)
 
@@ -410,7 +410,7 @@ async def test_memory(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:
             if number % 4 == 0:
                 client.quic.close()
                 client.exchange(1, 0.01)
-        quic = own.server._quic
+        quic = own.server.listeners.quic
         assert len(own.server._gate.streams) <= 30
         assert eventually(lambda: not quic._listeners[0]._connections, 6)
         assert not quic._handshakes._unproven

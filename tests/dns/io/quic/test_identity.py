@@ -34,7 +34,7 @@ TOKEN = "dv" + "a" * 26
 def arrivals(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[Arrival]:
     """How each message came that the server has answered."""
     some: list[Arrival] = []
-    quic = server.server._quic
+    quic = server.server.listeners.quic
     shared = quic._shared
 
     def noting(message: bytes, source: object, arrival: Arrival) -> object:
@@ -190,9 +190,11 @@ async def test_a_certificate_that_ends(server: Running, authority: Authority, ar
     async with asking(server.port, certified(authority, "brief")) as client, asking(server.port) as other:
         await client.ask(question())
         await asyncio.sleep(2)
-        begun = [connection for connection in server.server._quic.connections if connection.arrival.certificate]
+        begun = [
+            connection for connection in server.server.listeners.quic.connections if connection.arrival.certificate
+        ]
         assert len(begun) == 1
-        await asyncio.to_thread(server.in_loop, server.server.refresh)
+        await asyncio.to_thread(server.in_loop, server.server.listeners.refresh)
         await asyncio.wait_for(client.closed, 5)
         await other.ask(question())
     assert server.counters()["transport"]["quic_certificate_ended"] == 1
