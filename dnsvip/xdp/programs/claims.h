@@ -24,28 +24,40 @@ static __always_inline void make_room(struct wide *payload, __u32 claim_bits)
 	payload->lo <<= by;
 }
 
-/* Whether the fields with tables from one number on have values of these; 0 is "not set". */
-static __always_inline int are_known(const struct fields *f, struct wide payload, __u32 first, __u32 count)
+/* Whether the fields with tables of work.payload, from one number on, have values of these; 0 is "not set". (Global, as
+ * the functions below, so that the kernel verifies it by itself, once.) */
+__noinline int find_values(__u32 first, __u32 count)
 {
+	struct site *site = current_site();
+	struct work *w = work();
+	const struct fields *f;
 	__u32 n;
 
+	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
+		return 0;
+	f = &site->clusters[w->address_verdict.cluster].fields[w->carrier & 1];
 #pragma clang loop unroll(disable)
 	for (n = 0; n < MAX_ATTRIBUTES; n++) {
-		__u64 value;
-
 		if (n >= first + count)
 			break;
 		if (n < first)
 			continue;
-		value = bits_of(&f->attributes[n], payload);
-		if (value && !table_value(f->attributes[n].table, value))
+		w->value_key.table = f->attributes[n].table;
+		w->value_key.value = bits_of(&f->attributes[n], w->payload);
+		if (w->value_key.value && !bpf_map_lookup_elem(&values, &w->value_key))
 			return 0;
 	}
 	return 1;
 }
 
+/* As `find_values`, also where there are no such fields. */
+static __always_inline int are_known(__u32 first, __u32 count)
+{
+	return !count || find_values(first, count);
+}
+
 /* Reads the claims of the mode-1 address of work.packet, whose proof is right for work.slot, into work.payload. Returns
- * whether one of them is in no table. (Global, as the function below, so that the kernel verifies it by itself, once.) */
+ * whether one of them is in no table. (Global, as above.) */
 __noinline int read_claims(void)
 {
 	struct site *site = current_site();
@@ -71,17 +83,14 @@ __noinline int read_claims(void)
 		  bpf_cpu_to_be64((address.lo ^ masked.lo) & ~c->tag_mask));
 	claims = shifted(masked, c->tag_bits & 127) ^ mac_end(s, w, USE_CLAIMS, w->slot) >> (64 - bits);
 	w->payload.lo |= claims << (c->label_bits & 31);
-	return !are_known(f, w->payload, f->attribute_count, f->claim_count);
+	return !are_known(f->attribute_count, f->claim_count);
 }
 
-/* Reads the flow label of work.packet into work.payload. Returns whether it says something; where it does not, it is
- * counted: it is the host's own, or a middlebox's. */
-__noinline int read_label(void)
+/* Reads the flow label of work.packet into work.payload, where it is right. Returns whether it is. */
+__noinline int open_label(void)
 {
 	struct site *site = current_site();
 	struct work *w = work();
-	const struct fields *f;
-	struct wide payload;
 	struct cluster *c;
 	struct sip bound;
 	__u32 masked, mac_bits, slot;
@@ -91,10 +100,9 @@ __noinline int read_label(void)
 	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
 		return 0;
 	c = &site->clusters[w->address_verdict.cluster];
-	f = &c->fields[IN_VIP];
 	mac_bits = c->label_mac_bits & 31;
 	if (!find_key(w, c) || !c->slot_seconds || !mac_bits)
-		goto ignored;
+		return 0;
 	mac_start(&bound, w, w->packet.key.destination[0], w->packet.key.destination[1]);
 	masked = w->label >> mac_bits;
 	for (n = 0; n < PROOF_SLOTS; n++) {
@@ -105,14 +113,19 @@ __noinline int read_label(void)
 			break;
 	}
 	if (wrong)
-		goto ignored;
-	payload = w->payload;
-	payload.lo |= masked ^ mac_end(bound, w, USE_LABEL, slot) >> (64 - (c->label_bits & 31));
-	if (!are_known(f, payload, f->attribute_count + f->claim_count, f->label_count))
-		goto ignored;
-	w->payload.lo = payload.lo;
+		return 0;
+	w->payload.lo |= masked ^ mac_end(bound, w, USE_LABEL, slot) >> (64 - (c->label_bits & 31));
 	return 1;
-ignored:
+}
+
+/* Reads the flow label of work.packet into work.payload. Returns whether it says something; where it does not, it is
+ * counted: it is the host's own, or a middlebox's. (Apart from `open_label`, as one stack is too small for both and
+ * `find_values`.) */
+static __always_inline int read_label(struct work *w, const struct cluster *c, const struct fields *f)
+{
+	if (open_label() && are_known(f->attribute_count + f->claim_count, f->label_count))
+		return 1;
+	w->payload.lo &= ~0ULL << (c->label_bits & 31);
 	count_side(SIDE_LABEL_IGNORED);
 	return 0;
 }

@@ -87,7 +87,7 @@ static __noinline __u32 payload_tier(const struct work *w, const struct cluster 
 
 		tier = meaning ? *meaning : NONE;
 	}
-	if (!are_known(f, payload, 0, f->attribute_count))
+	if (!are_known(0, f->attribute_count))
 		return NONE;
 	return tier != NONE && client && client->tier != NONE ? client->tier : tier;
 }
@@ -230,16 +230,18 @@ __noinline int hear_label(void)
 {
 	struct site *site = current_site();
 	struct work *w = work();
+	const struct cluster *c;
 	const struct fields *f;
 	struct client *client;
 
 	if (!site || !w || w->address_verdict.cluster >= MAX_CLUSTERS)
 		return 0;
-	f = &site->clusters[w->address_verdict.cluster].fields[IN_VIP];
+	c = &site->clusters[w->address_verdict.cluster];
+	f = &c->fields[IN_VIP];
 	client = client_of(&w->address_verdict);
 	w->payload = w->decoded.payload;
 	speak_for(w, client);
-	if (!read_label())
+	if (!read_label(w, c, f))
 		return 0;
 	take_fields(&w->address_verdict, f, w->payload);
 	find_route(client ? client->pool : NO_POOL, EVIDENCE_ISSUED);
@@ -328,7 +330,7 @@ __noinline int judge(__u32 slot, __u32 proven)
 			identify_source(!j->client);
 		return 0;
 	}
-	says = has_label(w, c) && read_label();
+	says = has_label(w, c) && read_label(w, c, f);
 	if (says)
 		take_fields(j, f, w->payload);
 	if (says || !lasts)

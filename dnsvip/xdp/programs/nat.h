@@ -16,7 +16,7 @@ static __always_inline int claim_reply(struct flow_key *reply, struct flow_key *
 	struct flow_key *holder = bpf_map_lookup_elem(&replies, reply);
 
 	if (holder)
-		return !__builtin_memcmp(holder, key, sizeof(*key));
+		return is_same(holder, key);
 	return !bpf_map_update_elem(&replies, reply, key, BPF_NOEXIST);
 }
 

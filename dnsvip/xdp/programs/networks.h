@@ -27,7 +27,7 @@ __noinline int find_network(void)
 	four = w->packet.key.version == 4;
 #pragma clang loop unroll(disable)
 	for (n = 0; n < NETWORK_LENGTHS; n++) {
-		__u32 order, bits;
+		__u32 order, bits, low;
 
 		if (n >= known->count[four])
 			break;
@@ -35,8 +35,9 @@ __noinline int find_network(void)
 		bits = order & 255;
 		key.kind = order >> 8;
 		key.length = bits;
-		key.address.hi = bits >= 64 ? source.hi : bits ? source.hi & ~0ULL << (64 - bits) : 0;
-		key.address.lo = bits > 64 ? source.lo & ~0ULL << ((128 - bits) & 63) : 0;
+		low = (bits - 64) & -(bits >> 6);
+		key.address.hi = source.hi & highest_bits(bits - low);
+		key.address.lo = source.lo & highest_bits(low);
 		client = bpf_map_lookup_elem(&networks, &key);
 		if (client) {
 			w->network = *client;

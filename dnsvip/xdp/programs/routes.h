@@ -17,17 +17,15 @@ static __always_inline __u64 mask_of(struct work *w, const struct site *site, co
 
 	if (c->first != NONE)
 		return mask_at(site, c->first + value);
-	w->mask_key.table = c->table;
-	w->mask_key.value = value;
-	mask = bpf_map_lookup_elem(&masks, &w->mask_key);
+	w->value_key.table = c->table;
+	w->value_key.value = value;
+	mask = bpf_map_lookup_elem(&masks, &w->value_key);
 	return mask ? *mask : c->others;
 }
 
 static __always_inline __u64 bits_of(const struct field *f, struct wide payload)
 {
-	__u64 mask = f->bits < 64 ? (1ULL << (f->bits & 63)) - 1 : ~0ULL;
-
-	return shifted(payload, f->shift & 127) & mask;
+	return shifted(payload, f->shift & 127) & ~highest_bits(64 - f->bits);
 }
 
 /* The mask of the rules that the attributes of a client allow who is known by its network; NULL: it has none. Of the

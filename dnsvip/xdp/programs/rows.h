@@ -41,12 +41,17 @@ static __always_inline struct flow *record_at(__u32 number)
 	return bpf_map_lookup_elem(&flows, &number);
 }
 
-/* The record that a word points to. */
-static __always_inline struct flow *record_of(const struct lanes *l, __u32 word)
+/* The number of the record that a word points to. */
+static __always_inline __u32 number_of(const struct lanes *l, __u32 word)
 {
 	if (word & ESTABLISHED)
-		return record_at(l->new_places + (word & l->number_mask));
-	return record_at((l->cursor - age(l, word)) % l->new_places);
+		return l->new_places + (word & l->number_mask);
+	return (l->cursor - age(l, word)) % l->new_places;
+}
+
+static __always_inline struct flow *record_of(const struct lanes *l, __u32 word)
+{
+	return record_at(number_of(l, word));
 }
 
 /* One branch: a processor that meets each of many for the first time guesses half of them wrong. */
@@ -70,31 +75,34 @@ static __always_inline __u32 first_column(__u64 hash)
 	return (hash >> 60) * WORDS >> 4;
 }
 
-/* The flow with a key that a word of a row points to; NULL where its tag or its record is another's. */
-static __always_inline struct flow *flow_at(const struct lanes *l, __u32 word, __u32 tag, const struct flow_key *key)
+/* The number of the record that a word of a row points to, of the flow with a key; NONE where its tag or its record is
+ * another's. */
+static __always_inline __u32 record_for(const struct lanes *l, __u32 word, __u32 tag, const struct flow_key *key)
 {
 	struct flow *flow;
+	__u32 number;
 
 	if ((word ^ tag) & ~(ESTABLISHED | l->number_mask) || is_free(l, word))
-		return NULL;
-	flow = record_of(l, word);
-	return flow && flow->word == word && is_same(&flow->key, key) ? flow : NULL;
+		return NONE;
+	number = number_of(l, word);
+	flow = record_at(number);
+	return flow && flow->word == word && is_same(&flow->key, key) ? number : NONE;
 }
 
-/* The flow with a key in a row, among the words that match a tag. */
-static __always_inline struct flow *flow_in(const struct lanes *l, const struct row *row, __u32 tag,
-					    const struct flow_key *key)
+/* As `record_for`, among the words of a row. */
+static __always_inline __u32 record_in(const struct lanes *l, const struct row *row, __u32 tag,
+				       const struct flow_key *key)
 {
-	struct flow *flow;
+	__u32 number;
 	int n;
 
 #pragma clang loop unroll(disable)
 	for (n = 0; n < WORDS; n++) {
-		flow = flow_at(l, row->words[n], tag, key);
-		if (flow)
-			return flow;
+		number = record_for(l, row->words[n], tag, key);
+		if (number != NONE)
+			return number;
 	}
-	return NULL;
+	return NONE;
 }
 
 static __always_inline int is_marked(const struct lanes *l, const struct row *row)
@@ -102,34 +110,45 @@ static __always_inline int is_marked(const struct lanes *l, const struct row *ro
 	return row->words[MARK] && (__s32)(sweeps_of(l->phase) - row->words[MARK]) <= 1;
 }
 
-/* The flow with a key that was displaced to the adjacent row. */
-static __noinline struct flow *displaced_flow(const struct lanes *l, __u32 home, __u32 tag, const struct flow_key *key)
+/* The number of the record of the flow with a key that was displaced to the row beside its own; NONE where there is none.
+ * (Global, as the function below, so that the kernel verifies it by itself, once.) */
+__noinline __u32 displaced_record(__u32 home, __u32 tag, const struct flow_key *key)
 {
+	struct lanes *l = lanes_now();
 	struct row *row = row_at(home ^ 1);
 
-	return row ? flow_in(l, row, tag | DISPLACED, key) : NULL;
+	return l && row && key ? record_in(l, row, tag | DISPLACED, key) : NONE;
 }
 
-/* The flow with a key and its hash. */
-static __always_inline struct flow *look_up(const struct lanes *l, const struct flow_key *key, __u64 hash)
+/* The number of the record of the flow with a key and its hash; NONE where there is none. */
+static __always_inline __u32 look_up_record(const struct lanes *l, const struct flow_key *key, __u64 hash)
 {
-	__u32 home = hash & l->row_mask, tag = tag_of(l, hash);
+	__u32 home = hash & l->row_mask, tag = tag_of(l, hash), number;
 	struct row *row = row_at(home);
-	struct flow *flow;
 
 	if (!row)
-		return NULL;
-	flow = flow_in(l, row, tag, key);
-	if (flow || !is_marked(l, row))
-		return flow;
-	return displaced_flow(l, home, tag, key);
+		return NONE;
+	number = record_in(l, row, tag, key);
+	return number == NONE && is_marked(l, row) ? displaced_record(home, tag, key) : number;
 }
 
-static __noinline struct flow *find_flow(const struct flow_key *key)
+/* The number of the record of the flow with a key; NONE where there is none. */
+__noinline __u32 find_record(const struct flow_key *key)
 {
 	struct lanes *l = lanes_now();
 
-	return l ? look_up(l, key, index_hash(l, key)) : NULL;
+	return l && key ? look_up_record(l, key, index_hash(l, key)) : NONE;
+}
+
+/* The flow with a key and its hash. (The map has no record NONE.) */
+static __always_inline struct flow *look_up(const struct lanes *l, const struct flow_key *key, __u64 hash)
+{
+	return record_at(look_up_record(l, key, hash));
+}
+
+static __always_inline struct flow *find_flow(const struct flow_key *key)
+{
+	return record_at(find_record(key));
 }
 
 /* A free column of a row, the `first` one where that is; WORDS where there is none. */

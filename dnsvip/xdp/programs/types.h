@@ -32,10 +32,17 @@ struct wide {
 	__u64 lo;
 };
 
+/* So many of the highest of 64 bits: 0 to 64. (Shifts go from 0 to 63. Without a branch, as the verifier walks on from both
+ * sides of each.) */
+static __always_inline __u64 highest_bits(__u32 count)
+{
+	__u32 half = count / 2;
+
+	return ~(~0ULL >> half >> (count - half));
+}
+
 /* The low 64 bits of a number shifted right by 0 to 127 bits. */
 static __always_inline __u64 shifted(struct wide n, __u32 by)
 {
-	if (by >= 64)
-		return n.hi >> (by & 63);
-	return by ? n.lo >> by | n.hi << (64 - by) : n.lo;
+	return by >= 64 ? n.hi >> (by & 63) : n.lo >> by | n.hi << 1 << (63 - by);
 }

@@ -87,7 +87,7 @@ struct work {
 	__u64 stream[2];
 	struct decoded decoded; /* to be written into the decode cache */
 	struct wide payload;
-	struct value_key mask_key;
+	struct value_key value_key; /* of what is looked up: the stack has no room */
 	__u64 deadline; /* the first second at which the packet's address has expired */
 	struct used use_made; /* to be written into map `uses` */
 	struct event event;

@@ -408,3 +408,8 @@ def test_priority_decides_which_new_flow_gives_way() -> None:
         assert program.writer.counters.auxiliary()["not-remembered"] == flows.not_recorded > 0
         assert flows.evicted > 100
         assert seen["known"] > 100 < seen["issued"]
+
+
+def test_program_is_verified_in_two_fifths_of_what_the_kernel_bears(kernel: None, program: Kernel) -> None:
+    """Each load walks the program at a million instructions a second or two, and the kernel refuses it at a million."""
+    assert 0 < program.program.information().verified_insns < 400_000
