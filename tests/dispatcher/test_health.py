@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.health import checks as health_module
+from dnsvip.dispatcher.io.health import places as places_module
 from dnsvip.dispatcher.io.health.checks import MOST_PROBES, Health, with_health
 from dnsvip.dispatcher.io.health.links import Links
 from dnsvip.dispatcher.io.health.places import LEAST_SECONDS
@@ -297,9 +298,9 @@ async def watching(health: Health) -> AsyncIterator[list[Snapshot]]:
         await health.stop()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait until a condition holds; fails after a while."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -356,7 +357,7 @@ async def test_a_link_that_is_away() -> None:
         await until(lambda: bool(acted) and states_of(acted[-1]) == {ServerState.DRAIN})
         acted.clear()
         probes = health.probes
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)
         assert health.probes == probes
         async with listening(saying(b""), port):
             links.away = ""
@@ -478,6 +479,47 @@ async def test_a_pool_costs_others_no_time() -> None:
         await until(lambda: row()["probes"] >= 2)
         assert any("others were being checked" in each["note"] for each in health.status())
         assert (row()["failures"], row()["note"]) == (0, "")
+        silent.set()
+
+
+async def test_very_many_pools_cost_others_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pools have a server that does not answer, one of another pool that answers slowly is found to do so,
+    and has the whole timeout of its check from then on."""
+    monkeypatch.setattr(places_module, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(places_module, "LATELY_SECONDS", 5.0)
+    silent = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1)
+        await http("200 OK")(reader, writer)
+
+    health = Health()
+    async with listening(hang) as dead, listening(slow) as late, watching(health):
+        one = snapshot(Check(agent=dead, interval=0.1, timeout=60)).site.pools["p"]
+        many = {f"p{n}": replace(one, name=f"p{n}") for n in range(MOST_PROBES + 72)}
+        check = Check(http=f"http://[{{address}}]:{late}/", interval=0.1, timeout=5)
+        other = replace(snapshot(check).site.pools["p"], name="other")
+        health.update(Snapshot(1, Site(pools=many)))
+        await until(lambda: health._places._free == 0)
+        health.update(Snapshot(2, Site(pools={**many, "other": other})))
+
+        def row() -> dict[str, Any]:
+            return next(row for row in health.status() if row["pool"] == "other")
+
+        failed = [0, 0]
+
+        def has_settled() -> bool:
+            now = row()
+            if now["failures"] != failed[0]:
+                failed[:] = now["failures"], now["probes"]
+            return bool(now["passing"] and now["probes"] >= failed[1] + 5)
+
+        await until(has_settled, 60)
+        assert any("others were being checked" in each["note"] for each in health.status())
         silent.set()
 
 

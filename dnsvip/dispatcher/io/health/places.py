@@ -2,16 +2,20 @@
 
 So many run at once, so many begin in a second, as packets wait for each, and who waits has a place in the turn of its
 pool. A probe of a server that does not answer may take a minute: while others wait for a place, one ends that has had
-LEAST_SECONDS, of the pool with most under way the one that has run longest.
+LEAST_SECONDS, and with what the pool's probes took in vain lately no less than others have had: that with most. So
+servers that answer slowly have their time beside very many pools that do not answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
+from dnsvip.dispatcher.io.health.probes import Result
 from dnsvip.fair_places import FairPlaces
 
 LEAST_SECONDS = 1.0
@@ -20,7 +24,16 @@ LEAST_SECONDS = 1.0
 PACE_SECONDS, AT_ONCE = 0.001, 8
 """Between the beginnings of two probes, a quarter of a millisecond of work each; so many may begin in a row."""
 
-T = TypeVar("T")
+LATELY_SECONDS = 10.0
+"""What probes took in vain counts half after so long."""
+
+CLOSE_SECONDS = 0.001
+"""What is closer together is alike."""
+
+MOST_POOLS = 4096
+"""Pools of which that is remembered, the latest ones."""
+
+R = TypeVar("R", bound=Result)
 
 
 class GaveWay(Exception):
@@ -40,19 +53,24 @@ class ProbePlaces(FairPlaces):
     def __init__(self, most: int) -> None:
         super().__init__(most)
         self._running: dict[asyncio.Task[Any], _Running] = {}
-        """Those that have not been told to end, the first one first."""
+        """Those that have not been told to end."""
         self._ended: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._pumping: asyncio.TimerHandle | None = None
         self._next = 0.0
+        self._in_vain: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Of a pool, the seconds that its probes took in vain, as of when; the latest one comes last."""
 
-    async def run(self, pool: str, probe: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, pool: str, probe: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """The result of a probe, in the turn of its pool; raises GaveWay."""
+        loop = asyncio.get_running_loop()
         async with self.place(pool):
-            task = asyncio.ensure_future(probe())
-            self._running[task] = _Running(pool, asyncio.get_running_loop().time())
+            task, since, passed = asyncio.ensure_future(probe()), loop.time(), False
+            self._running[task] = _Running(pool, since)
             try:
-                return await task
+                result = await task
+                passed = result.passed
+                return result
             except asyncio.CancelledError:
                 own = asyncio.current_task()
                 if task in self._ended and not (own and own.cancelling()):
@@ -62,6 +80,8 @@ class ProbePlaces(FairPlaces):
                 task.cancel()
                 self._ended.discard(task)
                 self._running.pop(task, None)
+                if not passed:
+                    self._note(pool, loop.time() - since)
 
     def _pump(self) -> None:
         """Give free places to who waits, as far as it is time for the next ones."""
@@ -85,24 +105,40 @@ class ProbePlaces(FairPlaces):
         self._pump()
 
     def _hurry(self) -> None:
-        """End a probe of the pool with most once it has had its time, if others wait then."""
+        """End a probe once it has had its time, if others wait then."""
         if self._timer is None and len(self._waiting) and not self._free:
-            loop, first = asyncio.get_running_loop(), self._first()
-            since = loop.time() if first is None else self._running[first].since
-            self._timer = loop.call_at(since + LEAST_SECONDS, self._end_first)
+            loop = asyncio.get_running_loop()
+            since = min((self._running[task].since for task, _ in self._greedy()), default=loop.time())
+            self._timer = loop.call_at(since + LEAST_SECONDS, self._end_one)
 
-    def _end_first(self) -> None:
+    def _end_one(self) -> None:
         self._timer = None
-        late = asyncio.get_running_loop().time() - LEAST_SECONDS
-        first = self._first() if len(self._waiting) and not self._free else None
-        if first is not None and self._running[first].since <= late:
-            del self._running[first]
-            self._ended.add(first)
-            first.cancel()
+        if len(self._waiting) and not self._free:
+            late = asyncio.get_running_loop().time() - LEAST_SECONDS
+            may_end = [(task, seconds) for task, seconds in self._greedy() if self._running[task].since <= late]
+            if may_end:
+                task, _ = max(may_end, key=itemgetter(1))
+                del self._running[task]
+                self._ended.add(task)
+                task.cancel()
         self._hurry()
 
-    def _first(self) -> asyncio.Task[Any] | None:
-        """Of the probes of the pools that have most of them the one that has run longest."""
-        numbers = Counter(one.pool for one in self._running.values())
-        most = max(numbers.values(), default=0)
-        return next((task for task, one in self._running.items() if numbers[one.pool] == most), None)
+    def _greedy(self) -> list[tuple[asyncio.Task[Any], float]]:
+        """The probes that have had no less than others on average, and what they have had: seconds of their own and
+        those that their pool's took in vain."""
+        now = asyncio.get_running_loop().time()
+        had = [(task, now - one.since + self._seconds_in_vain(one.pool, now)) for task, one in self._running.items()]
+        mean = sum(seconds for _, seconds in had) / max(len(had), 1)
+        return [(task, seconds) for task, seconds in had if seconds >= mean - CLOSE_SECONDS]
+
+    def _seconds_in_vain(self, pool: str, now: float) -> float:
+        seconds, at = self._in_vain.get(pool, (0.0, now))
+        return seconds * math.exp2((at - now) / LATELY_SECONDS)
+
+    def _note(self, pool: str, seconds: float) -> None:
+        """Remember that a probe took time in vain."""
+        now = asyncio.get_running_loop().time()
+        self._in_vain[pool] = self._seconds_in_vain(pool, now) + seconds, now
+        self._in_vain.move_to_end(pool)
+        if len(self._in_vain) > MOST_POOLS:
+            self._in_vain.popitem(last=False)
