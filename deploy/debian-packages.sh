@@ -9,7 +9,7 @@ packages="${*:-
     bind9 bind9-dnsutils knot knot-dnsutils nsd unbound dnsdist dnsperf pdns-server pdns-backend-sqlite3 fstrm-bin dnstap-ldns
     postgresql pgbouncer patroni etcd-server etcd-client
     bird2 frr exabgp haproxy nginx-light
-    softhsm2 opensc prometheus chromium
+    softhsm2 opensc prometheus chromium chromium-headless-shell
     podman runc netavark aardvark-dns mmdebstrap uidmap slirp4netns fuse-overlayfs docker-compose
     debhelper dpkg-dev lintian man-db
 }"

@@ -1,27 +1,19 @@
-"""The console in a real browser: Debian's Chromium, headless, driven by Playwright."""
+"""The console in a real browser."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.browser import launch
 from tests.console.site import Site, site
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 DESKTOP = {"width": 1360, "height": 860}
 PHONE = {"width": 390, "height": 844}
 ARTEFACTS = Path(__file__).parent / "artefacts"
@@ -40,13 +32,9 @@ def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium as Debian packages it. Not for the whole session: Playwright has an event loop running all the while."""
-    program = which("chromium")
-    assert program, "no chromium: deploy/debian-packages.sh installs it"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+    """One for all tests here. Not for the whole session: Playwright has an event loop running all the while."""
+    with sync_playwright() as playwright, launch(playwright) as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

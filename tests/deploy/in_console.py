@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from shutil import which
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.console.conftest import FLAGS, WAIT_MS
+from tests.browser import launch
+from tests.console.conftest import WAIT_MS
 
 
 def move(url: str, token: str, client: str, tier: str) -> None:
     """Select the tier in the client's form and save."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=which("chromium"), args=list(FLAGS))
+    with sync_playwright() as playwright, launch(playwright) as chromium:
         page = chromium.new_page()
         page.set_default_timeout(WAIT_MS)
         page.goto(url)
@@ -29,7 +28,6 @@ def move(url: str, token: str, client: str, tier: str) -> None:
         page.get_by_label("Tier").select_option(tier)
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_text(f"{client} changed")).to_be_visible()
-        chromium.close()
 
 
 if __name__ == "__main__":

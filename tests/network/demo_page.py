@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from tests.console.conftest import ARTEFACTS, FLAGS
+from tests.browser import launch
+from tests.console.conftest import ARTEFACTS
 
 SECTIONS = ("address", "world", "latency", "flood", "server", "dispatcher", "proofs", "method")
 LOOKS: dict[str, dict[str, Any]] = {
@@ -23,8 +23,7 @@ def look_at_page(file: Path, document: dict[str, Any]) -> None:
     """Open it without a network in each look; raises AssertionError where it is not whole."""
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=which("chromium"), args=list(FLAGS))
+    with sync_playwright() as playwright, launch(playwright) as chromium:
         for name, look in LOOKS.items():
             context = chromium.new_context(offline=True, **look)
             page = context.new_page()
@@ -43,5 +42,4 @@ def look_at_page(file: Path, document: dict[str, Any]) -> None:
             assert page.locator(".way").count() == len(page.locator("#latency tr").all()) - 1
             assert page.locator("#server circle").count() > 0
             context.close()
-        chromium.close()
     assert not said
