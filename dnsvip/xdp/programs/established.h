@@ -57,6 +57,7 @@ static __noinline int follow_established(struct xdp_md *ctx, struct work *w, con
 	struct flow *flow;
 	struct hop *hop;
 	__u32 number;
+	__u64 *full;
 
 	if (!head)
 		return LEFT;
@@ -65,7 +66,7 @@ static __noinline int follow_established(struct xdp_md *ctx, struct work *w, con
 	if (number >= MAX_CLUSTERS || !has_prefix_of(&site->clusters[number], &key))
 		return LEFT;
 	flow = established_flow(&key);
-	if (!flow || is_policed(site, flow->tier) || (key.protocol == IPPROTO_UDP && flow->anonymous & TAKEN_OVER))
+	if (!flow || (key.protocol == IPPROTO_UDP && flow->anonymous & TAKEN_OVER))
 		return LEFT;
 	number = flow->owner >> 8;
 	if (number >= MAX_SERVERS) /* it has been ended */
@@ -82,6 +83,11 @@ static __noinline int follow_established(struct xdp_md *ctx, struct work *w, con
 		if (is_idle(flow, w->seconds))
 			return LEFT;
 		flow->seen = w->seconds;
+	}
+	if (is_policed(site, flow->tier)) {
+		full = known_bucket(site, &key, flow->client, flow->tier);
+		if (!full || !conforms(full, &site->tiers[flow->tier], straight_size(head), w->now))
+			return LEFT; /* which decides over the limit; from here on nothing may be LEFT */
 	}
 	if (flow->client) {
 		flow->packets++;

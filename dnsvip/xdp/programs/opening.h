@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The straight way of most first packets: a SYN to an issued address, whose tier is not policed and holds no flows, and
- * whose server is not under nat; and of a SYN to a forged address that is dropped. Until the flow is recorded nothing is
- * changed, or only what would be changed again in the same way, so that a packet can still be LEFT. In order: begin, the
- * address (known from the cache, forged, or decrypted), lets_in, open_flow. */
+/* The straight way of most first packets: a SYN to an issued address, whose tier holds no flows and is not both
+ * limited in rate and policed, and whose server is not under nat; and of a SYN to a forged address that is dropped. Until
+ * the flow is recorded nothing is changed, or only what would be changed again in the same way, so that a packet can still
+ * be LEFT. In order: begin, the address (known from the cache, forged, or decrypted), lets_in, open_flow. */
 #pragma once
 #include "select.h"
 #include "straight.h"
@@ -52,7 +52,8 @@ static __always_inline int lets_in(const struct site *site, const struct address
 		return 0;
 	if (site->shares && is_translated(site, j->route.pool, 6)) /* it may be another dispatcher's */
 		return 0;
-	return !(site->tiers[tier].drop | !!site->tiers[tier].debt | is_policed(site, tier));
+	/* With both a token of the first would be taken when the second has none. */
+	return !(site->tiers[tier].drop | !!site->tiers[tier].debt | (site->tiers[tier].interval && is_policed(site, tier)));
 }
 
 /* Records the flow of work.packet, which is let in, and forwards it; an XDP action, or LEFT. */
@@ -63,8 +64,8 @@ static __always_inline int open_flow(struct xdp_md *ctx, struct work *w, const s
 	struct straight *head = straight_bytes(ctx);
 	const struct server *server;
 	struct hop *hop;
+	__u64 hash, *full;
 	__u32 number;
-	__u64 hash;
 
 	if (!head || j->route.pool >= MAX_POOLS)
 		return LEFT;
@@ -82,6 +83,11 @@ static __always_inline int open_flow(struct xdp_md *ctx, struct work *w, const s
 		return LEFT;
 	if (site->tiers[j->tier & (MAX_TIERS - 1)].interval && take_rate(j->tier)) /* over the rate: no token is taken */
 		return LEFT;
+	if (is_policed(site, j->tier)) {
+		full = known_bucket(site, &w->packet.key, j->client, j->tier);
+		if (!full || !conforms(full, &site->tiers[j->tier & (MAX_TIERS - 1)], straight_size(head), w->now))
+			return LEFT;
+	}
 	forward_to(&w->verdict, site, number << 8 | j->route.dscp, REASON_ISSUED, hash);
 	w->dscp = j->route.dscp;
 	w->client = j->client;

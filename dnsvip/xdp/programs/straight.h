@@ -4,6 +4,7 @@
  * unchanged. They are code of their own because a packet pays for each cache line, call and branch that it meets cold. */
 #pragma once
 #include "forward.h"
+#include "policing.h"
 
 #define LEFT (-1)
 
@@ -74,6 +75,27 @@ static __always_inline void count_straight(struct xdp_md *ctx, __u32 action, __u
 		counter->packets++;
 		counter->bytes += frame_length(ctx);
 	}
+}
+
+/* The two words of the bucket that a packet of a policed tier takes from; NULL where its client or source has none of its
+ * own (yet). */
+static __always_inline __u64 *known_bucket(const struct site *site, const struct flow_key *key, __u64 client, __u32 number)
+{
+	__u32 per = site->tiers[number &= MAX_TIERS - 1].police_per;
+	struct bucket_pair *shared;
+	struct bucket_set *set;
+	struct holder holder;
+	struct lanes *l;
+
+	if (per == PER_TIER) {
+		shared = bpf_map_lookup_elem(&policing_buckets, &number);
+		return shared ? shared->full : NULL;
+	}
+	l = lanes_now();
+	if (!l)
+		return NULL;
+	set = set_of(&holder, l, key, client, per, number | LABEL_POLICING);
+	return set ? bucket_of(set, &holder) : NULL;
 }
 
 /* The next hop to a server; NULL where it has to be looked up. */

@@ -14,6 +14,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.table import LEAST_DECODED, records, sizes
 from dnsvip.dispatcher.token_bucket import SECOND
+from dnsvip.site import Excess, Per, Policing, Site
 from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import (
     ACK,
@@ -23,6 +24,7 @@ from tests.dispatcher.build import (
     PUSH,
     SITE,
     SYN,
+    TIERS,
     address,
     datagram,
     segment,
@@ -33,6 +35,20 @@ from tests.dispatcher.io.xdp.kernel import Kernel, Reference, frame_of
 START = int(NOW) * SECOND
 ONWARD = ("gold", "tunnel", "standard", "silver")
 """Tiers of pools that are direct with a DSCP, encap, direct without, and nat."""
+
+
+POLICINGS = (
+    None,
+    *(Policing(packets=3, burst=1, per=per, over=over) for per in Per for over in Excess),
+    Policing(bytes=500, packets=4, burst=3, per=Per.CLIENT),
+    Policing(bytes=500, burst=3),
+)
+"""Limits that some of `packets_of` are over, and those before and after are not."""
+
+
+def policed(policing: Policing | None) -> Site:
+    """The site whose tiers have this policing."""
+    return replace(SITE, tiers={name: replace(tier, policing=policing) for name, tier in TIERS.items()})
 
 
 @pytest.fixture
@@ -66,21 +82,28 @@ def packets_of(tier: str) -> Iterator[bytes]:
     yield segment(vip)
 
 
+@pytest.mark.parametrize("policing", POLICINGS)
 @pytest.mark.parametrize("tier", ONWARD)
-def test_the_straight_way_is_the_same(ready: Kernel, tier: str) -> None:
-    """Action, bytes, counters, and the client's and the server's usage are the same where packets are watched: none
-    goes the straight way then."""
+def test_the_straight_way_is_the_same(ready: Kernel, tier: str, policing: Policing | None) -> None:
+    """Action, bytes, counters, what was policed, and the client's and the server's usage are the same where packets are
+    watched: none goes the straight way then."""
+    ready.writer.apply(DispatchTables(snapshot(policed(policing))))
     found = []
     for watched in (0, 1):
         ready.forget()
         ready.writer.settings(watched=watched)
-        before = ready.writer.counters.by_action(), ready.writer.usage().get(1001), ready.writer.counters.sent()
+        before = totals(ready)
         frames = [frame_of(packet) for packet in packets_of(tier) for _ in range(2)]
         out = [ready.run(frame, START + n * SECOND // 4) for n, frame in enumerate(frames)]
-        after = ready.writer.counters.by_action(), ready.writer.usage().get(1001), ready.writer.counters.sent()
-        found.append((out, gone(before, after)))
+        found.append((out, gone(before, totals(ready))))
     ready.writer.settings(watched=0)
     assert found[0] == found[1]
+
+
+def totals(program: Kernel) -> tuple[object, ...]:
+    """All that the packets of client 1001 are counted in."""
+    counters, usage = program.writer.counters, program.writer.usage()
+    return counters.by_action(), usage.get(1001), counters.sent(), counters.policed()
 
 
 def gone(before: object, after: object) -> object:
@@ -93,15 +116,20 @@ def gone(before: object, after: object) -> object:
     return after - (before or 0) if isinstance(after, int) and isinstance(before, int | None) else after
 
 
-def test_established_flows_go_the_straight_way(ready: Kernel) -> None:
-    """A packet of an established flow leaves no trace in the working memory of the rest of the program."""
+@pytest.mark.parametrize("per", [None, *Per])
+def test_established_flows_go_the_straight_way(ready: Kernel, per: Per | None) -> None:
+    """A packet of an established flow leaves no trace in the working memory of the rest of the program, also where its
+    tier is policed, unless it is over the limit."""
+    policing = Policing(packets=4, burst=1, per=per) if per else None
+    ready.writer.apply(DispatchTables(snapshot(policed(policing))))
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})
     try:
-        seen = [_last_port(ready, segment(address("gold"), ACK, port)) for port in (45_000, 45_000, 40_000, 45_000)]
+        ports = (45_000, 45_000, 40_000, 45_000, 45_000)
+        seen = [_last_port(ready, segment(address("gold", 1001), ACK, port)) for port in ports]
     finally:
         os.sched_setaffinity(0, processors)
-    assert seen == [45_000, 45_000, 40_000, 40_000]
+    assert seen == [45_000, 45_000, 40_000, 40_000, 45_000 if policing else 40_000]
 
 
 def _last_port(program: Kernel, packet: bytes) -> int:

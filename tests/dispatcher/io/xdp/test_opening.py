@@ -71,13 +71,19 @@ def sites() -> dict[str, Site]:
     """The site of the tests, one of other limits, and one whose forged addresses get the default tier."""
     limited = {name: replace(TIERS[name], rate=rate) for name, rate in LIMITED.items()}
     policed = replace(TIERS["tunnel"], policing=Policing(packets=3, burst=1, per=Per.CLIENT))
+    policings = dict(zip(("gold", "standard", "tunnel", "limited"), map(_policing, (*Per, Per.TIER)), strict=True))
     lenient = replace(CLUSTER, on_invalid=OnInvalid.DEFAULT_TIER)
     return {
         "usual": SITE,
         "limited": replace(SITE, tiers={**TIERS, **limited, "tunnel": policed}),
+        "policed": replace(SITE, tiers={**TIERS, **{n: replace(TIERS[n], policing=p) for n, p in policings.items()}}),
         "ranked": replace(SITE, tiers={**TIERS, "gold": replace(TIERS["gold"], priority=5)}),
         "lenient": replace(SITE, clusters={**SITE.clusters, "web": lenient}),
     }
+
+
+def _policing(per: Per) -> Policing:
+    return Policing(packets=3, burst=2, per=per)
 
 
 @pytest.mark.parametrize("crowded", [False, True])
@@ -105,23 +111,24 @@ def test_the_straight_way_is_the_same(ready: Kernel, name: str, crowded: bool) -
 def totals(program: Kernel) -> tuple[object, ...]:
     """All that packets are counted in."""
     writer = program.writer
-    sides = {side: count for side, count in writer.counters.auxiliary().items() if side != "event-lost"}
-    return (
-        writer.counters.by_action(),
-        {n: used._asdict() for n, used in writer.usage().items()},
-        writer.counters.sent(),
-        sides,
-    )
+    counters = writer.counters
+    sides = {side: count for side, count in counters.auxiliary().items() if side != "event-lost"}
+    usage = {n: used._asdict() for n, used in writer.usage().items()}
+    return counters.by_action(), usage, counters.sent(), counters.policed(), sides
 
 
-def test_first_packets_go_the_straight_way(ready: Kernel) -> None:
+@pytest.mark.parametrize("per", [None, *Per])
+def test_first_packets_go_the_straight_way(ready: Kernel, per: Per | None) -> None:
     """A usual first packet leaves no trace where the rest of the program notes how far it has parsed: to an address
-    that was not seen, to one that was, and to a forged one. One that is tagged does."""
-    vip = address("gold")
+    that was not seen, to one that was, and to a forged one. One that is tagged does. Where the tier is policed, the
+    first packet of the client gives it a bucket."""
+    gold = replace(TIERS["gold"], policing=_policing(per) if per else None)
+    with_site(ready, replace(SITE, tiers={**TIERS, "gold": gold}))
+    vip = address("gold", 1001)
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})
     try:
-        ready.run(frame_of(segment(PLAIN), TAG), START)
+        ready.run(frame_of(segment(address("gold", 1001, 1)), TAG), START)
         assert _upper(ready) == 58
         for n, wanted in enumerate((vip, vip, vip ^ 1)):
             ready.run(frame_of(segment(wanted, port=41_000 + n)), START)
