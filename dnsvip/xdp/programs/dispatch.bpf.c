@@ -7,7 +7,7 @@
 #include "ending.h"
 #include "cipher.h"
 #include "established.h"
-#include "opening.h"
+#include "pieces.h"
 
 /* Returns a server's answer under nat to its client; 1 where the packet is one. It prolongs the flow and never ends it
  * (dispatcher/engine.py). */
@@ -116,8 +116,8 @@ __noinline int decide_without_flow(void)
 		else
 			return 1;
 	} else if (w->packet.shape == SHAPE_FRAGMENT) {
-		first = bpf_map_lookup_elem(&fragments, &w->packet.fragment);
-		if (first && first->until >= w->seconds) {
+		first = known_first(&w->packet.fragment, w->seconds);
+		if (first) {
 			key = first->key;
 			if (follow(w, site, &key, REASON_FRAGMENT)) {
 				check_path_mtu(w, site);
@@ -147,6 +147,7 @@ static __always_inline void remember_fragment(struct work *w)
 	struct remembered first = {.key = w->packet.key, .until = w->seconds + FRAGMENT_SECONDS};
 
 	bpf_map_update_elem(&fragments, &w->packet.fragment, &first, BPF_ANY);
+	mark_first(&w->packet.fragment, first.until);
 }
 
 /* Drops the answer where it may not be sent or is over the rate. */
@@ -421,6 +422,8 @@ int dispatch(struct xdp_md *ctx)
 		fault = LEFT;
 		if (straight_head(ctx, &flags) && !(flags & (FIN | RST)))
 			fault = flags & SYN ? follow_opening(ctx, w, site, c, flags) : follow_established(ctx, w, site, c);
+		else if (piece_bytes(ctx))
+			fault = drop_piece(ctx, w, site, c);
 		if (fault >= 0)
 			return fault;
 	}

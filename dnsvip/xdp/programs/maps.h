@@ -313,6 +313,15 @@ struct {
 	__type(value, struct remembered);
 } fragments SEC(".maps");
 
+/* The last second until which a fragment is remembered, of those with one hash (fragments.h): for nearly all others it
+ * is one read that says so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FRAGMENTED);
+	__type(key, __u32);
+	__type(value, __u32);
+} fragment_marks SEC(".maps");
+
 struct use_key {
 	__be64 address[2];
 };

@@ -30,16 +30,22 @@ static __always_inline int has_flow(const struct work *w, const struct site *sit
 	return site->translates && bpf_map_lookup_elem(&replies, &w->packet.key);
 }
 
-/* Drops a packet to a forged address of a cluster that has no tier for it; an XDP action. */
-static __always_inline int drop_forged(struct xdp_md *ctx, const struct config *c, __u32 cluster)
+/* Whether there may be a flow to a forged address, by a word of the filter. */
+static __always_inline int may_stray(const struct site *site, const struct config *c, __u32 filter)
+{
+	return filter & STRAY || !c->marked || site->translates;
+}
+
+/* Drops a packet to a cluster, for a reason; an XDP action. */
+static __always_inline int drop_straight(struct xdp_md *ctx, const struct config *c, __u32 cluster, __u32 reason)
 {
 	struct cluster_drops *drops = bpf_map_lookup_elem(&cluster_drops, &cluster);
 
 	if (drops)
 		drops->dropped++;
-	count_straight(ctx, ACTION_DROP, REASON_BAD_TAG);
+	count_straight(ctx, ACTION_DROP, reason);
 	if (c->trace)
-		trace(REASON_BAD_TAG, ACTION_DROP, NONE, 0);
+		trace(reason, ACTION_DROP, NONE, 0);
 	return XDP_DROP;
 }
 
@@ -111,7 +117,6 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 	const struct epoch *e;
 	struct wide address;
 	__u32 number = w->cluster, slot, *filter;
-	int may_stray;
 
 	if (!head || !l)
 		return LEFT;
@@ -137,7 +142,6 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 		w->flow_hash = key_hash6(&w->packet.key);
 		read_ahead(w, l);
 	}
-	may_stray = *filter & STRAY || !c->marked || site->translates;
 	j->cluster = number;
 	j->client = j->session = 0;
 	j->single = j->unproven = j->reserved = j->routed = 0;
@@ -154,9 +158,10 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 		if (address.hi == cluster->plain.hi && address.lo == cluster->plain.lo)
 			return LEFT;
 		if (has_wrong_tag(cluster, e, address)) {
-			if (cluster->fallback_tier < MAX_TIERS || c->drops || (may_stray && has_flow(w, site, filter)))
+			if (cluster->fallback_tier < MAX_TIERS || c->drops ||
+			    (may_stray(site, c, *filter) && has_flow(w, site, filter)))
 				return LEFT;
-			return drop_forged(ctx, c, number);
+			return drop_straight(ctx, c, number, REASON_BAD_TAG);
 		}
 		if (cluster->identify_source || has_flow(w, site, filter) || !is_open(w, open_vip(slot, 0)))
 			return LEFT;

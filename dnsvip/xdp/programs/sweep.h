@@ -4,6 +4,7 @@
 #pragma once
 #include "decode.h"
 #include "flow.h"
+#include "fragments.h"
 #include "uses.h"
 
 #define BUSY (-16) /* EBUSY */
@@ -148,6 +149,8 @@ static long sweep_fragment(void *map, struct fragment_key *key, struct remembere
 {
 	if (s->all || first->until < s->now)
 		bpf_map_delete_elem(&fragments, key);
+	else
+		mark_first(key, first->until); /* its program may be an earlier one, without marks */
 	return 0;
 }
 
