@@ -105,6 +105,15 @@ class XdpSettings:
         Field(ge=1024, le=16_777_216),
         About("Requesters", "Requesters that the program knows, of each cluster that they ask for, at 264 bytes each."),
     ] = 262_144
+    prefixes: Annotated[
+        int,
+        Field(ge=0, le=16_777_216),
+        About(
+            "Prefixes",
+            "Prefixes of clients that the program identifies requesters by, at 62 bytes each; 0: by none, so that the "
+            "server answers who has not asked before.",
+        ),
+    ] = 262_144
     templates: Annotated[
         int,
         Field(ge=1024, le=1_048_576),

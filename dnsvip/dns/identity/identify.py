@@ -82,6 +82,18 @@ class Classified(NamedTuple):
         return self.client.tier if self.client else self.of_listener
 
 
+class Apart(NamedTuple):
+    """Who requesters are that differ only in what one step looks at, wherever that finds nobody: whether it is looked
+    at before anything decides; the owner (a number of `Claims`), the step that decides, and the tier of the listener.
+    `is_told` is false where a location decides, which depends on the address as well."""
+
+    looks: bool
+    owner: int = NOBODY
+    step: Step | None = None
+    of_listener: str | None = None
+    is_told: bool = True
+
+
 _Match: TypeAlias = tuple[int, int, Ecs | None]
 """Owner, scope, and the ECS option where it was looked at."""
 
@@ -148,6 +160,27 @@ class Classifier:
             yield step, Classified(self._claims.client(owner) if owner else None, decided, scope, ecs, tier)
             if decided:
                 return
+
+    def apart_from(self, step: Step, requester: Requester) -> Apart:
+        """Who it is for `classify` where `step`, which looks at prefixes, finds nobody; of the requester, what it looks
+        at is not given."""
+        looks = False
+        for each, find in self._order:
+            if each is step:
+                looks = True
+                continue
+            if each is Step.GEO:
+                return Apart(looks, is_told=False)
+            owner, _, _ = find(requester)
+            tier = self._tiers.get(requester.listener) if each is Step.LISTENER and not owner else None
+            if owner or tier:
+                return Apart(looks, owner, each, tier)
+        return Apart(looks)
+
+    @property
+    def claims(self) -> Claims:
+        """The clients by their numbers, and what they claim."""
+        return self._claims
 
     def strongly(self, requester: Requester) -> Classified | None:
         """The client that TSIG, TLS or a token identifies, whatever weaker step comes before; None where none does, or

@@ -135,6 +135,11 @@ class Issuer:
             for name in ("nonce", "session")
             if name in self._masks
         ]
+        self._client_shift, self._session_shift = (
+            layout.pack({n: int(n == name) for n in self._masks}).bit_length() - 1 if name in self._masks else 0
+            for name in ("client", "session")
+        )
+        self._alike: dict[tuple[object, ...], int | None] = {}
         self._is_fresh = cluster.nonce is NonceOf.ANSWER
         self._answers = AnswerCount()
         self._slot = self._expiry = -1
@@ -178,6 +183,35 @@ class Issuer:
         values = self._values(key, who.client, 0)
         payload = self._pack(values | dict.fromkeys(values.keys() & {"nonce", "expiry"}, 0))
         return None if payload is None else Recipe(key[:_HASHED], payload)
+
+    def payload(self, client: Client) -> int | None:
+        """The payload of a client's recipe. What clients of a tier with the same attributes share is made once."""
+        alike = client.tier, *client.attributes.items()
+        shared = self._alike.get(alike, -1)
+        if shared == -1:
+            values = self._values(_NOBODY, client, 0)
+            own = values.keys() & {"client", "session", "nonce", "expiry"}
+            shared = self._alike[alike] = self._pack(values | dict.fromkeys(own, 0))
+            if len(self._alike) > MEMO_SIZE:
+                self._alike = {}
+        if shared is None or client.id > self._masks.get("client", client.id):
+            return None
+        if "client" in self._masks:
+            shared |= client.id << self._client_shift
+        if "session" in self._masks:
+            key = _KEY.pack(client.id, 0, 0, b"", False)
+            shared |= self._session(key, client, 0) << self._session_shift
+        return shared
+
+    @property
+    def basis(self) -> tuple[object, ...]:
+        """What recipes are made with besides the cluster and tiers."""
+        return tuple(self._attributes.items()), self._session_key if self._session_bits else b""
+
+    @property
+    def tells_prefixes_apart(self) -> bool:
+        """Whether anonymous requesters have addresses by their prefix, and that in no field but the nonce."""
+        return self._by_prefix and not self._session_bits
 
     def issue_batch(self, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
         """`issue` for many at once."""

@@ -70,6 +70,16 @@ class Claims:
         """The client with a number."""
         return self._pages[number // PAGE][number % PAGE]
 
+    @property
+    def pages(self) -> Sequence[Sequence[Client | None]]:
+        """The clients by their numbers, PAGE in each; a page is not altered once there are claims."""
+        return self._pages
+
+    @property
+    def used(self) -> int:
+        """The first number that no client has had."""
+        return self._used
+
     def any(self, step: Step) -> bool:
         """Whether any client is identified by a step."""
         if step in PREFIX_STEPS:

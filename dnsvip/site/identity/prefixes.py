@@ -59,6 +59,12 @@ class PrefixTable:
         return set().union(*self._prefixes.columns[0])
 
     @property
+    def runs(self) -> Rows:
+        """The runs in order: where each starts, and its owner, another one than that of the run before. They are not
+        altered once there is a table."""
+        return self._runs
+
+    @property
     def size(self) -> int:
         """Bytes of memory."""
         return self._prefixes.size + self._runs.size

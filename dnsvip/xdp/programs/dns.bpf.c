@@ -4,6 +4,7 @@
  * the maps goes to the server untouched, and is told to user space where it is missing again. */
 #include "seal.h"
 #include "dns_cookies.h"
+#include "dns_identify.h"
 #include "dns_signatures.h"
 #include "dns_limit.h"
 #include "dns_samples.h"
@@ -87,22 +88,9 @@ static __always_inline struct dns_work *dns_work(void)
 /* Tells user space about the question in work.asked, where the same was missing before. */
 static __always_inline void tell(struct dns_work *w, __u64 what)
 {
-	__u32 place, mark;
-	__u32 *known;
-
-	what *= 0x9e3779b97f4a7c15ULL;
-	what ^= what >> 32;
-	what *= 0xbf58476d1ce4e5b9ULL;
-	place = what >> 48; /* the high bits depend on all others */
-	mark = (what >> 16) | 1;
-	known = bpf_map_lookup_elem(&seen, &place);
-	if (!known)
-		return;
-	if (*known == mark)
+	if (comes_again(what))
 		bpf_ringbuf_output(&missing, &w->asked, offsetof(struct asked, wire) + (w->asked.length & 1023),
 				   BPF_RB_NO_WAKEUP);
-	else if (!*known || bpf_get_prandom_u32() & 1) /* of two that come in turn, one stays */
-		*known = mark;
 }
 
 /* Parses a frame down to the UDP payload, for the addresses that it answers; returns 0 where it is none of them. */
@@ -345,8 +333,8 @@ static __always_inline int take_made(struct dns_work *w, const struct made *from
 }
 
 /* Gets the address for a hole from a maker into work.address, and how it is counted into work.made; returns whether it
- * could, else the server has to answer. */
-static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole)
+ * could, else the server has to answer. Who has not asked before is identified by the prefix, where `identifies`. */
+static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole, int identifies)
 {
 	struct ready *ready;
 	__u64 owner;
@@ -356,11 +344,14 @@ static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 numb
 	ready = bpf_map_lookup_elem(&requesters, &w->who);
 	if (!ready || !take_made(w, &ready->made, owner)) {
 		if (!ready || w->made.owner != owner || !w->made.renew) {
-			tell(w, owner);
+			w->whose.missing = owner;
+			if (!identifies || !introduce(generation, owner)) {
+				tell(w, w->whose.missing);
+				return 0;
+			}
+		} else if (!seal(ready, number, generation, owner) || !take_made(w, &ready->made, owner)) {
 			return 0;
 		}
-		if (!seal(ready, number, generation, owner) || !take_made(w, &ready->made, owner))
-			return 0;
 	}
 	w->address[hole][0] = w->made.address[0];
 	w->address[hole][1] = w->made.address[1];
@@ -650,15 +641,16 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	w->who.source[1] = w->packet.key.source[1];
 	w->who.listener = door->listener;
 	w->who.version = w->packet.key.version;
-	if (door->guarded && !fill(w, addresses, 0, 0))
+	if (door->guarded && !fill(w, addresses, 0, 0, 0))
 		return DNS_UNKNOWN_REQUESTER;
 	cell = t->cell;
+	w->whose.is_known = 0;
 	__builtin_memset(w->address, 0, sizeof(w->address));
 #pragma clang loop unroll(full)
 	for (n = 0; n < MAX_HOLES; n++) {
 		if (n >= t->holes)
 			break;
-		if (!fill(w, addresses, t->hole[n].maker, n))
+		if (!fill(w, addresses, t->hole[n].maker, n, !t->signatures))
 			return DNS_UNKNOWN_REQUESTER;
 		if (w->made.scope > scope)
 			scope = w->made.scope;

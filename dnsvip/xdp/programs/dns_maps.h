@@ -21,6 +21,12 @@ enum dns_bounds {
 	ACCOUNTS = 65536,  /* of the rate limit */
 	SEEN = 65536,      /* 16 bits of a hash */
 	EDNS_SIZE = 1232,  /* of our OPT records */
+	PAGE_RUNS = 512,   /* of a page of runs */
+	PAGE_LEVELS = 3,
+	MAX_LISTENERS = 256,
+	RESOLVERS = 16384, /* senders of ECS options that are known */
+	PAGES = 1,         /* resized */
+	RECORDS = 1,       /* resized */
 	TEMPLATES = 16384, /* resized */
 	SIGNATURES = 16384, /* resized */
 	REQUESTERS = 65536 /* resized */
@@ -256,6 +262,114 @@ struct {
 	__type(value, struct ready);
 } requesters SEC(".maps");
 
+/* Runs of addresses, sorted: 64 bits of where each begins (an IPv4 address in the upper half), and whose it is, by number;
+ * above the leaves, the page below. The last run is repeated up to the end. `first` is of each eighth line, and `second` of
+ * each line, so that three lines and an owner are read. */
+struct run_page {
+	__u64 first[PAGE_RUNS / 64];
+	__u64 second[PAGE_RUNS / 8];
+	__u64 start[PAGE_RUNS];
+	__u32 owner[PAGE_RUNS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PAGES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct run_page);
+} pages SEC(".maps");
+
+enum run_step { RUNS_OF_ECS, RUNS_OF_SOURCE, RUN_STEPS };
+
+/* What a maker makes somebody's addresses of. */
+enum record_kind {
+	RECORD_NONE,      /* the server makes them */
+	RECORD_STAYS,     /* one for all slots */
+	RECORD_CLIENT,    /* nonces are hashes of a client's number */
+	RECORD_BY_PREFIX, /* and of the prefix that asks */
+};
+
+struct record {
+	struct wide value; /* all fields but nonce and expiry; an address that stays, as in `struct ready` */
+	__u64 client;      /* what nonces are hashes of */
+	__u8 kind;
+	__u8 cell[RUN_STEPS]; /* by the step that identified it */
+	__u8 zero[5];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RECORDS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct record);
+} records SEC(".maps");
+
+/* A maker's records: where they begin, and how many there are. */
+struct record_set {
+	__u32 generation;
+	__u32 first;
+	__u32 count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_MAKERS);
+	__type(key, __u32);
+	__type(value, struct record_set);
+} record_sets SEC(".maps");
+
+struct run_tree {
+	__u32 page;
+	__u32 levels; /* 0: it is not here */
+};
+
+/* Whom a step finds where no prefix is: the number of a record; NONE: the server looks further. */
+struct otherwise {
+	__u32 record;
+	__u8 looks; /* the runs are looked at before */
+	__u8 step;  /* whose cell counts */
+	__u16 zero;
+};
+
+/* How requesters are identified that have not asked before. */
+struct identity {
+	__u32 generation;
+	__u32 owners; /* the record of owner 0 */
+	struct run_tree tree[RUN_STEPS][2]; /* of IPv4 and IPv6 */
+	struct otherwise source[MAX_LISTENERS]; /* by listener, of those without ECS */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct identity);
+} identities SEC(".maps");
+
+/* A sender of ECS options at a listener, and what these say. */
+struct resolver_key {
+	__be64 source[2];
+	__u8 listener;
+	__u8 version;
+	__u8 zero[6];
+};
+
+struct resolver {
+	__u64 owner; /* hash of the key: the map may give the record to another one while it is read */
+	__u32 generation;
+	__u32 zero;
+	struct otherwise otherwise;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, RESOLVERS);
+	__type(key, struct resolver_key);
+	__type(value, struct resolver);
+} resolvers SEC(".maps");
+
 /* Answers by zone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -303,10 +417,22 @@ struct asked {
 
 #define HEAD_BYTES (22 + 40 + 8 + 12 + NAME_BYTES + 4) /* of the longest headers, with the question */
 
+/* Whose prefix a question comes from: the number of a record, NONE where the server has to look; and the ECS scope. */
+struct whose {
+	__u64 missing; /* hash of what is to be known for it */
+	__u32 record;
+	__u32 scope;
+	__u8 is_known; /* looked for already */
+	__u8 step;
+	__u16 zero;
+};
+
 struct dns_work {
 	struct asked asked; /* first, so that the name in it is at a multiple of 8 */
 	struct asked_name name;
 	struct requester who;
+	struct whose whose;
+	struct ready fresh; /* what is ready for a requester that is in no map */
 	struct packet packet;
 	__u64 unix_ns;
 	__u64 unix_seconds;
@@ -328,5 +454,6 @@ struct {
 
 const struct {
 	enum dns_bounds dns_bounds;
+	enum record_kind record_kind;
 	enum dns_reason dns_reason;
 } shared_enums SEC("enums") = {};

@@ -32,6 +32,8 @@ from dnsvip.dns.io.listen import Endpoint
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.feeder import Feeder
+from dnsvip.dns.io.xdp.pages import pages_for
+from dnsvip.dns.io.xdp.records import records_for
 from dnsvip.dns.io.xdp.samples import TAKERS, Samples
 from dnsvip.dns.protection.sources import source_of
 from dnsvip.dns.querylog import Sample
@@ -92,7 +94,8 @@ class KernelAnswers:
         lived = looked = 0.0
         missed = 0
         while True:
-            await asyncio.sleep(POLL_SECONDS if missed or self._waiting else IDLE_SECONDS)
+            busy = missed or self._waiting or (self._attached is not None and self._attached.feeder.prefixes.is_busy)
+            await asyncio.sleep(POLL_SECONDS if busy else IDLE_SECONDS)
             now = time.monotonic()
             if now - looked >= LOOK_SECONDS:
                 looked = now
@@ -103,6 +106,7 @@ class KernelAnswers:
             if self._attached is not None:
                 missed = self._attached.missing.consume() + self._attached.samples.consume()
                 self._feed(now + SLICE_SECONDS)
+                self._work()
 
     def stop(self) -> None:
         """Detach the program, or leave it for the time of its lease. Call it while the server listens."""
@@ -145,6 +149,18 @@ class KernelAnswers:
                 self._failures += 1
                 if self._failures & (self._failures - 1) == 0:
                     log.error("a question cannot be known to the kernel", traceback=traceback.format_exc())
+
+    def _work(self) -> None:
+        """Go on having the program identify requesters by what has changed."""
+        if self._attached is None:
+            return
+        is_done = False
+        try:
+            is_done = self._attached.feeder.work(time.monotonic() + SLICE_SECONDS)
+        except Exception:  # noqa: BLE001 - without it, who has not asked before is the server's
+            log.error("the kernel cannot identify requesters", traceback=traceback.format_exc())
+        if is_done and self._attached.feeder.prefixes.is_lacking:
+            log.warning("not all prefixes have room in the kernel", advice="raise prefixes in [dns] xdp")
 
     async def _look(self) -> None:
         """Follow the machine's addresses, or take over from a process that has ended; what fails is tried again."""
@@ -198,6 +214,8 @@ class _Attached:
             opened.resize("requesters", settings.requesters)
             opened.resize("signatures", settings.requesters // REQUESTERS_PER_SIGNATURE)
             opened.resize("templates", settings.templates)
+            opened.resize("pages", pages_for(settings.prefixes))
+            opened.resize("records", records_for(settings.prefixes))
             if (where.own / NEXT).exists():  # what is behind the program stays there
                 with Map.pinned(where.own / NEXT) as following:
                     opened.reuse(NEXT, following)
@@ -256,6 +274,7 @@ class _Attached:
         """Close the descriptors."""
         self.missing.close()
         self.samples.close()
+        self.feeder.close()
         if self._link is not None:
             self._link.close()
         self._program.close()

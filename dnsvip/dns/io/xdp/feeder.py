@@ -20,6 +20,7 @@ from dnsvip.dns.hotpath.marks import Hole
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.cells import Cells, ZoneNumbers
 from dnsvip.dns.io.xdp.eviction import SecondChance
+from dnsvip.dns.io.xdp.prefixes import Prefixes
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import cost_of
 from dnsvip.dns.protocol.message import Type
@@ -70,6 +71,11 @@ class Feeder:
         self._config["name_key"] = b"".join(map(u64, self._name_key))
         self._config |= _signs(fast) | _secrets(fast) | _limits(None) | _samples(())
         self._fields = image.TYPES.struct("asked").members
+        self._in_force = 0
+        self.prefixes = Prefixes(
+            maps, self.listeners, self.cells.of_address, self._has_maker, sources=not self._front_ends
+        )
+        self.prefixes.use(fast, self._addresses, same_names=True)
 
     # What holds for all
 
@@ -77,7 +83,8 @@ class Feeder:
         """Answer as this fast path does from now on; `live` has to follow."""
         if fast is self._fast:
             return
-        if not fast.same_names(self._fast):
+        same_names = fast.same_names(self._fast)
+        if not same_names:
             self._names += 1
             self._config |= _signs(fast)
             if self._zones.are_scarce:
@@ -85,11 +92,13 @@ class Feeder:
                 self._zones = ZoneNumbers(image.bounds()["MAX_ZONES"])
             if 2 * len(self._makers) >= self._most_makers:  # perhaps for services that are no more
                 self._makers = {}
+                self.prefixes.forget_makers()
         if self.cells.are_leaving:
             self.collect(self._fast.engine.counters)
         self.cells.keep(fast.engine.tiers)
         self._fast = fast
         self._addresses += 1
+        self.prefixes.use(fast, self._addresses, same_names=same_names)
         self._made, self._ciphers = set(), {}
         self._config |= _secrets(fast)
 
@@ -120,6 +129,17 @@ class Feeder:
         for key, value in wanted.items():
             if known.get(key) != value:
                 known.put(key, value)
+
+    def work(self, end: float) -> bool:
+        """Have the program identify requesters by what has changed, until the time is over (`time.monotonic`); whether
+        it has become done."""
+        if self._in_force != self._addresses:  # the program may still read what was before
+            return False
+        return self.prefixes.work(end)
+
+    def close(self) -> None:
+        """Give back what is held besides the maps."""
+        self.prefixes.close()
 
     # What the program has missed
 
@@ -197,7 +217,9 @@ class Feeder:
             key = hole.rtype, service.cluster4, frozenset()
         if key not in self._makers and len(self._makers) >= self._most_makers - 1:
             return self._most_makers
-        return self._makers.setdefault(key, len(self._makers) + 1)
+        number = self._makers.setdefault(key, len(self._makers) + 1)
+        self.prefixes.add(number, hole)
+        return number
 
     def _feed_addresses(
         self, source: bytes, listener: int, holes: Sequence[Hole], addressed: Addressed, name: str
@@ -205,6 +227,8 @@ class Feeder:
         who, ecs, vips, recipes, _ = addressed
         if ecs is not None and not ecs.source_prefix:
             return
+        if ecs is not None and self.prefixes.is_on:
+            self._maps["resolvers"].put(*self.prefixes.resolver(source, listener))
         requesters = self._maps["requesters"]
         if name in self._fast.engine.doors:
             key = image.requester(source, listener, None, 0)
@@ -250,6 +274,7 @@ class Feeder:
         self._config |= values
         config = self._config | {"names": self._names, "addresses": self._addresses}
         self._maps["dns_config"].put(_FIRST, image.TYPES.struct("dns_config").pack(**config))
+        self._in_force = self._addresses
 
     # Counters
 

@@ -29,6 +29,9 @@ TYPES = ObjectTypes(OBJECT)
 
 _SHORT = 0xFFFF
 
+LEFT = 0xFFFF_FFFF
+"""In place of a record: the server identifies them."""
+
 
 def bounds() -> dict[str, int]:
     """The bounds that both sides use, by their names in C."""
@@ -281,6 +284,34 @@ def wide(number: int) -> bytes:
 def leave(key: bytes, generation: int) -> bytes:
     """What is ready for whom a guarded listener answers."""
     return TYPES.struct("ready").pack_sparse(made=_made({"owner": owner_of(key, generation), "cell": 0, "scope": 0}))
+
+
+def otherwise(record: int, *, looks: bool, step: int) -> bytes:
+    """Whom a step finds where no prefix is: the number of a record, whether the step looks at all, and whose cell
+    counts."""
+    return TYPES.struct("otherwise").pack(record=record, looks=int(looks), step=step)
+
+
+def identity(generation: int, owners: int, trees: Sequence[tuple[int, int]], sources: Sequence[bytes]) -> bytes:
+    """How requesters are identified that have not asked before: the record of owner 0, the root and levels of each
+    tree, and what holds for those without ECS at each listener (`otherwise`); at others the server identifies them."""
+    left = otherwise(LEFT, looks=False, step=0)
+    return TYPES.struct("identity").pack(
+        generation=generation,
+        owners=owners,
+        tree=b"".join(TYPES.struct("run_tree").pack(page=page, levels=levels) for page, levels in trees),
+        source=b"".join(sources) + left * (bounds()["MAX_LISTENERS"] - len(sources)),
+    )
+
+
+def resolver(source: bytes, listener: int, otherwise: bytes, generation: int) -> tuple[bytes, bytes]:
+    """Key and value of what the ECS options of a source (4 or 16 bytes) say at a listener."""
+    key = TYPES.struct("resolver_key").pack(
+        source=source.rjust(16, b"\0"), listener=listener, version=4 if len(source) == 4 else 6
+    )
+    words: tuple[int, ...] = unpack("=3Q", key)
+    owner = sum(word * factor for word, factor in zip(words, _FACTORS, strict=False)) & _LONG | 1
+    return key, TYPES.struct("resolver").pack(owner=owner, generation=generation, otherwise=otherwise)
 
 
 def door(address: str, port: int) -> bytes:

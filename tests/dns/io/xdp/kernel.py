@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import inf
 from struct import pack, unpack
 
 from dnsvip.dns.hotpath.fastpath import FastPath
@@ -156,6 +157,12 @@ class Kernel:
         return samples
 
     def learn(self) -> int:
+        """Feed what the program has missed, and have it identify by what has changed; how many messages."""
+        number = self.feed()
+        self.feeder.work(inf)
+        return number
+
+    def feed(self) -> int:
         """Feed what the program has missed; how many messages."""
         self._ring.consume()
         number = len(self.events)
@@ -186,7 +193,11 @@ def loaded(fast: FastPath, ports: Mapping[str, int] | None = None, **entries: in
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})  # each processor counts its own samples
-        yield Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53))
+        kernel = Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53))
+        try:
+            yield kernel
+        finally:
+            kernel.feeder.close()
     finally:
         os.sched_setaffinity(0, before)
         for descriptor in (program, set_cipher, *maps.values()):

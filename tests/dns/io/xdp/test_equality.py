@@ -14,6 +14,8 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Address
+from dnsvip.dns.io.xdp.pages import pages_for
+from dnsvip.dns.io.xdp.records import records_for
 from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.names import flat_name
 from dnsvip.dns.querylog import Sample, record
@@ -92,7 +94,7 @@ def test_the_program_gives_what_the_server_gives(
     often = wanting(requesters) if zones else []
     answered: Counter[tuple[DnsOutcome, bool, str]] = Counter()
     fast = FastPath(behind)
-    with loaded(fast) as kernel:
+    with loaded(fast, pages=pages_for(1000), records=records_for(1000)) as kernel:
         worker = Worker(kernel)
         for round_ in range(ROUNDS):
             plain, behind = Engine(changed(snapshot, round_), plain), Engine(changed(snapshot, round_), behind)

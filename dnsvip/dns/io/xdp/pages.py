@@ -1,0 +1,140 @@
+"""The runs of prefix tables in the pages of the DNS program (programs/dns_identify.h): a tree of sorted pages each.
+
+A table's blocks that have not changed keep their pages, so what one changed prefix takes does not depend on how many
+there are but for the pages above the leaves. Nothing is read meanwhile: the caller says so to the program.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import TypeAlias
+
+from dnsvip.dns.io.xdp import image
+from dnsvip.site.identity.rows import Rows
+from dnsvip.xdp.maps import Map
+
+Blocks: TypeAlias = dict[int, tuple[Sequence[int], list[int]]]
+"""By the identity of a block's keys: these, so that they stay, and the numbers of its pages."""
+
+LOOKED_AT, WRITTEN = 512, 16
+"""Blocks that are looked at, or written, between two moments at which others may run."""
+
+
+def pages_for(prefixes: int) -> int:
+    """Pages for so many prefixes, with those that changes leave half full."""
+    return 2 * prefixes * 9 // 8 // image.bounds()["PAGE_RUNS"] + 64 if prefixes else 1
+
+
+class Pages:
+    """The pages of one loaded program; owns the memory that it maps."""
+
+    def __init__(self, pages: Map) -> None:
+        self._runs = image.bounds()["PAGE_RUNS"]
+        self._size = (pages.value_size + 7) // 8 * 8
+        self._memory = pages.writable()
+        self._free = list(range(pages.max_entries - 1, -1, -1)) if pages.max_entries > 1 else []
+
+    def close(self) -> None:
+        """Unmap the memory."""
+        self._memory.close()
+
+    def take(self, starts: array[int], owners: array[int]) -> list[int]:
+        """The pages with these runs, none where there is no room."""
+        number = -(-len(starts) // self._runs)
+        if number > len(self._free):
+            return []
+        size = -(-len(starts) // number)
+        pages = [self._free.pop() for _ in range(number)]
+        for at, page in zip(range(0, len(starts), size), pages, strict=True):
+            self._write(page, starts[at : at + size], owners[at : at + size])
+        return pages
+
+    def give(self, pages: Sequence[int]) -> None:
+        """Give pages back."""
+        self._free += pages
+
+    def firsts(self, pages: Sequence[int]) -> array[int]:
+        """Where their first runs start."""
+        starts: array[int] = array("Q")
+        for page in pages:
+            starts.frombytes(self._memory[page * self._size : page * self._size + 8])
+        return starts
+
+    def _write(self, page: int, starts: array[int], owners: array[int]) -> None:
+        missing = self._runs - len(starts)
+        starts.extend(repeat(starts[-1], missing))
+        owners.extend(repeat(owners[-1], missing))
+        data = b"".join((starts[::64].tobytes(), starts[::8].tobytes(), starts.tobytes(), owners.tobytes()))
+        self._memory[page * self._size : page * self._size + len(data)] = data
+
+
+class RunTree:
+    """The tree of one table: `root` and `levels` as the program has them, no levels where it is not there."""
+
+    def __init__(self, pages: Pages, width: int) -> None:
+        self._pages, self._shift = pages, max(0, 64 - width)
+        self._rows: Rows | None = None
+        self._blocks: Blocks = {}
+        self._above: list[int] = []
+        self.root = self.levels = 0
+
+    def follow(self, rows: Rows) -> Iterator[None]:
+        """Have the runs of a table from now on, in steps of about a millisecond. It may be left after any of them and
+        begun anew."""
+        if rows is self._rows:
+            return
+        self._rows, self.levels = None, 0
+        self._pages.give(self._above)
+        self._above = []
+        blocks: dict[int, int] = {}
+        for at, keys in enumerate(() if rows.wide else rows.keys):
+            blocks[id(keys)] = at
+            if at % LOOKED_AT == 0:
+                yield
+        for number, known in enumerate(list(self._blocks)):
+            if known not in blocks:
+                self._pages.give(self._blocks.pop(known)[1])
+            if number % LOOKED_AT == 0:
+                yield
+        leaves: list[int] = []
+        for number, (known, at) in enumerate(blocks.items()):
+            is_new = known not in self._blocks
+            if is_new and not self._write(rows, known, at):
+                break
+            leaves += self._blocks[known][1]
+            if number % (WRITTEN if is_new else LOOKED_AT) == 0:
+                yield
+        else:
+            yield from self._build(leaves)
+        self._rows = rows
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether a table that could be here has no room."""
+        return self._rows is not None and not self.levels and not self._rows.wide
+
+    def _write(self, rows: Rows, known: int, at: int) -> bool:
+        keys = rows.keys[at]
+        starts = array("Q", [key << self._shift for key in keys]) if self._shift else keys
+        pages = self._pages.take(starts, rows.columns[0][at])
+        if pages:
+            self._blocks[known] = keys, pages
+        return bool(pages)
+
+    def _build(self, leaves: Sequence[int]) -> Iterator[None]:
+        """Put pages above others until there is one."""
+        level, levels, most = leaves, 1, image.bounds()
+        while len(level) > 1 and levels < most["PAGE_LEVELS"]:
+            first = len(self._above)
+            for at in range(0, len(level), most["PAGE_RUNS"]):
+                below = level[at : at + most["PAGE_RUNS"]]
+                page = self._pages.take(self._pages.firsts(below), array("I", below))
+                if not page:
+                    return
+                self._above += page
+                yield
+            level, levels = self._above[first:], levels + 1
+        if len(level) == 1:
+            self.root, self.levels = level[0], levels
