@@ -138,7 +138,7 @@ class StreamTurns:
     def begin(self, stream: Working) -> None:
         """Give a stream that has none its turns: the first at once where nobody waits and a slice is not used up."""
         now = perf_counter()
-        if self._ready or self._until <= now < self._until + PAUSE:
+        if self._scheduled or self._until <= now < self._until + PAUSE:
             self.add(stream)
             return
         if now >= self._until:

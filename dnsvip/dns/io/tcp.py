@@ -22,7 +22,8 @@ from dnsvip.dns.io.tls import MOST_HELD, Broken, Channel, Refused
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
 
 RECORDS = 8
-"""Records of TLS that are decrypted in one turn: a message often has several."""
+"""Records of TLS that are decrypted in one turn: a message often has several. They hold no more than was read, twice
+what waits at most."""
 
 
 TOGETHER = 1 << 14
@@ -278,9 +279,10 @@ class Stream(asyncio.BufferedProtocol):
     def _work(self) -> bool:
         application = self._application
         assert application is not None  # noqa: S101 - its callers have seen to it
-        if self._channel is not None:
-            self._decrypt(self._channel, application)
-        more = application.work() or (self._channel is not None and bool(self._channel.held) and not application.full())
+        channel = self._channel
+        if channel is not None and channel.held and not application.full():
+            self._decrypt(channel, application)
+        more = application.work() or (channel is not None and channel.held > 0 and not application.full())
         if self._transport.is_closing() or self._stuck:
             return False
         if more:
@@ -322,24 +324,20 @@ class Stream(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _decrypt(self, channel: Channel, application: Application) -> None:
-        """Hand the application what some records hold, until it has enough."""
-        for _ in range(RECORDS if channel.held else 0):
-            if application.full():
-                break
-            try:
-                data = channel.decrypt()
-            except Broken:
-                self._flush()
-                self._transport.write(channel.unsent())
-                self.give_up("broken")
-                return
-            if data:
-                application.feed(data)
-            if channel.ended:
-                self._last = True
-            if not channel.held:
-                break
-        if unsent := channel.unsent():  # an answer to a key update, which has its place among the records
+        """Hand the application what some records hold."""
+        try:
+            data = channel.decrypt(RECORDS)
+        except Broken:
+            self._flush()
+            self._transport.write(channel.unsent())
+            self.give_up("broken")
+            return
+        if data:
+            application.feed(data)
+        if channel.ended:
+            self._last = True
+        if channel.owes:  # an answer to a key update, which has its place among the records
+            unsent = channel.unsent()
             self._unsent.append(unsent)
             self._unsent_bytes += len(unsent)
 

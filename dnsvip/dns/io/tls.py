@@ -64,7 +64,7 @@ class _Session(ssl.SSLObject):
 class Channel:
     """TLS of one connection, on the server's side."""
 
-    __slots__ = ("_incoming", "_outgoing", "_session", "_shaken", "context", "ended")
+    __slots__ = ("_incoming", "_outgoing", "_session", "_shaken", "context", "ended", "held", "owes")
 
     def __init__(self, context: ssl.SSLContext, source: IPv4Address | IPv6Address) -> None:
         self.context = context
@@ -75,11 +75,10 @@ class Channel:
         self._shaken = 0
         self.ended = False
         """Whether the peer has said that it sends no more."""
-
-    @property
-    def held(self) -> int:
+        self.held = 0
         """Bytes that wait to be decrypted."""
-        return self._incoming.pending or self._session.pending()
+        self.owes = False
+        """Whether TLS itself has to send something about what was decrypted: `unsent`."""
 
     @property
     def protocol(self) -> str | None:
@@ -94,7 +93,8 @@ class Channel:
     def feed(self, data: bytes) -> int:
         """Take what was read off the network; returns the bytes that wait."""
         self._incoming.write(data)
-        return self._incoming.pending
+        self.held = self._incoming.pending
+        return self.held
 
     def shake(self) -> bool:
         """Go on with the handshake; whether it is complete."""
@@ -107,6 +107,7 @@ class Channel:
             return False
         except (ssl.SSLError, ValueError):
             raise Refused if self._session.refused else Broken from None
+        self.held = self._incoming.pending
         return True
 
     def certificate(self) -> tuple[tuple[str, ...], float]:
@@ -121,15 +122,25 @@ class Channel:
         except UNREADABLE:  # OpenSSL reads more than there should be
             raise Broken from None
 
-    def decrypt(self) -> bytes:
-        """The next piece that the peer has sent; b"" where none is complete."""
+    def decrypt(self, records: int) -> bytes:
+        """What so many records at most hold that the peer has sent; b"" where none is complete."""
+        session, incoming = self._session, self._incoming
+        data, held = b"", self.held
         try:
-            data = self._session.read(min(self.held, READ) or 1)  # room for no more: its rest would stay unused
+            while held and records:
+                room = min(held, READ)  # for no more: its rest would stay unused
+                piece = session.read(room)
+                if not piece:
+                    self.ended, held = True, 0  # what comes behind it is nothing to anyone
+                    break
+                data = data + piece if data else piece
+                held = incoming.pending or (session.pending() if len(piece) == room else 0)
+                records -= 1
         except ssl.SSLWantReadError:
-            return b""
+            held = 0
         except ssl.SSLError:
             raise Broken from None
-        self.ended = not data
+        self.held, self.owes = held, self._outgoing.pending > 0
         return data
 
     def encrypt(self, data: bytes) -> bytes:

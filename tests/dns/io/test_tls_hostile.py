@@ -121,6 +121,32 @@ def test_no_tls_any_more(tight: Running, authority: Authority) -> None:
             assert ended(raw)
 
 
+@pytest.mark.parametrize("behind", [b"\x17\x03\x03\x00\x40" + bytes(64), b"x"], ids=["record", "byte"])
+def test_more_after_the_end(authority: Authority, behind: bytes) -> None:
+    """What comes behind a peer's last word (close_notify) is nothing to anyone: its queries are answered, and the
+    connection ends by itself, whatever time it could be idle."""
+    limits = StreamLimits(idle=600)
+    with Running(world_snapshot(), (listener(authority.files()),), limits) as running:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = authority.context().wrap_bio(incoming, outgoing, server_hostname=NAME)
+        with socket.create_connection(("127.0.0.1", running.port), 5) as sock:
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    sock.sendall(outgoing.read())
+                    incoming.write(sock.recv(1 << 16))
+            tls.write(frame(question(id_=5)))
+            with suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            sock.sendall(outgoing.read() + behind)
+            sock.settimeout(10)
+            while data := sock.recv(1 << 16):
+                incoming.write(data)
+        assert int.from_bytes(tls.read(4)[2:], "big") == 5
+
+
 def test_renegotiation(tight: Running, authority: Authority) -> None:
     """Over TLS 1.2 nobody gets a second handshake."""
     argv = ["openssl", "s_client", "-connect", f"127.0.0.1:{tight.port}", "-tls1_2", "-CAfile", str(authority.file)]
