@@ -138,11 +138,12 @@ class Http2:
         state = self._sending.streams.get(stream)
         if state is None:
             return
-        self._calm = min(CALM, self._calm + EARNED)
-        body, when = response.body, date(int(now))
-        block = self._first + response_block(response.status, response.fields) + length_and_date(len(body), when)
+        if self._calm < CALM:
+            self._calm = min(CALM, self._calm + EARNED)
+        status, fields, body, bodyless = response
+        block = self._first + response_block(status, fields) + length_and_date(len(body), date(int(now)))
         self._first = b""
-        self._sending.answer(stream, state, block, b"" if response.bodyless else body)
+        self._sending.answer(stream, state, block, b"" if bodyless else body)
 
     def drop(self, stream: int) -> None:
         """Reset a stream that gets no answer."""

@@ -12,6 +12,9 @@ from typing import NamedTuple
 from dnsvip.dns.doh.request import MEDIA_TYPE, Problem
 from dnsvip.dns.protocol.message import HEADER_SIZE, Rcode, Type
 
+SHORT = 512
+"""Bytes of an answer of which it is remembered how long it may be kept: the same ones are given again and again."""
+
 
 class Response(NamedTuple):
     """Status, header fields (without Content-Length and Date), content; `bodyless`: without it all the same (HEAD)."""
@@ -24,7 +27,8 @@ class Response(NamedTuple):
 
 def answered(wire: bytes, *, private: bool, bodyless: bool = False) -> Response:
     """The response that brings a DNS answer."""
-    return Response(200, _fields(freshness(wire), private), wire, bodyless)
+    fields = _fields_of(wire[2:], private) if len(wire) <= SHORT else _fields(freshness(wire), private)
+    return Response(200, fields, wire, bodyless)
 
 
 def refused(problem: Problem) -> Response:
@@ -59,6 +63,12 @@ def _after_name(wire: bytes, at: int) -> int:
             return at + 2
         at += size + 1
     return at + 1
+
+
+@lru_cache(1024)
+def _fields_of(message: bytes, private: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields for a short answer, which is without its id."""
+    return _fields(freshness(b"\0\0" + message), private)
 
 
 @lru_cache(4096)

@@ -43,14 +43,16 @@ class Sending:
         """Send the block of an answer's head, and its content, none where it is empty."""
         size = len(body)
         flags = frames.END_HEADERS if size else frames.END_HEADERS | frames.END_STREAM
-        self.out += frames.head(len(block), frames.HEADERS, flags, stream), block
+        begin = frames.head(len(block), frames.HEADERS, flags, stream)
         if not size:
+            self.out += begin, block
             self._finish(stream, state)
         elif size <= MAX_FRAME and size <= self._window and size <= self._initial + state.delta:
             self._window -= size
-            self.out += frames.head(size, frames.DATA, frames.END_STREAM, stream), body
+            self.out += begin, block, frames.head(size, frames.DATA, frames.END_STREAM, stream), body
             self._finish(stream, state)
         else:
+            self.out += begin, block
             state.unsent = body
             self.unsent += size
             self._send(stream, state)
