@@ -195,7 +195,7 @@ def idle_kib(server: Server, authority: Authority, number: int) -> float:
 
 def _asked_once(port: int, context: ssl.SSLContext) -> socket.socket:
     """The socket of a new connection that has asked a question; what is known of its TLS is forgotten."""
-    question = b"\0\x1f\0\1\0\0\0\1\0\0\0\0\0\0\3www\5bench\4test\0\0\x1c\0\1"
+    question = b"\0\x20\0\1\0\0\0\1\0\0\0\0\0\0\3www\5bench\4test\0\0\x1c\0\1"
     sock = socket.create_connection(("127.0.0.1", port), 10)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=NAME)

@@ -6,7 +6,7 @@ answers with FORMERR, and the rest of it is passed over.
 
 from __future__ import annotations
 
-from dnsvip.dns.protocol.message import HEADER_SIZE, longest
+from dnsvip.dns.protocol.message import HEADER_SIZE, MAX_QUERY, longest
 
 
 class Framer:
@@ -46,6 +46,14 @@ class Framer:
             data = data[passed:]
         if not self.broken:
             self._data, self._at = self._data[self._at :] + data, 0
+
+    def whole(self, data: bytes) -> bytes | None:
+        """The message that `data` is, and nothing else, as nearly all come, where nothing is held before it: in place
+        of `feed` and `next`. None of others."""
+        length = len(data) - 2
+        if self._skip or self.broken or self._at < len(self._data) or not HEADER_SIZE <= length <= MAX_QUERY:
+            return None
+        return data[2:] if length == data[0] << 8 | data[1] else None
 
     def next(self) -> bytes | None:
         """The next message; None where it is not complete."""

@@ -12,16 +12,24 @@ class Messages:
     """What is spoken on one stream: `Application`. An answer that takes long holds up no later one; the others keep
     the order of their questions."""
 
-    __slots__ = ("_framer", "_ongoing", "_stream", "_yields")
+    __slots__ = ("_framer", "_message", "_ongoing", "_stream", "_yields")
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._framer = Framer()
+        self._message: bytes | None = None
+        """One that has come alone, and nothing behind it."""
         self._ongoing: Ongoing[None] | None = None
         self._yields = False
 
     def feed(self, data: bytes) -> None:
         """Take what was read."""
+        if self._message is not None:
+            self._framer.feed(frame(self._message))
+            self._message = None
+        elif self._ongoing is None and (message := self._framer.whole(data)) is not None:
+            self._message = message
+            return
         self._framer.feed(data)
 
     def full(self) -> bool:
@@ -35,6 +43,11 @@ class Messages:
 
     def work(self) -> bool:
         """Answer one message, or take a step of a long answer, in turn; whether there may be more to do now."""
+        alone = self._message
+        if alone is not None:
+            self._message = None
+            self._answer(alone)
+            return self._ongoing is not None and self._ongoing.steps
         ongoing, framer = self._ongoing, self._framer
         if ongoing is None:
             if (message := framer.next()) is not None:
@@ -60,7 +73,7 @@ class Messages:
 
     def stop(self) -> None:
         """The stream ends: there is nobody to answer any more."""
-        self._framer = Framer()
+        self._framer, self._message = Framer(), None
         if self._ongoing is not None:
             self._ongoing.clear()
 
