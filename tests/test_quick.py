@@ -60,7 +60,7 @@ def test_changed_files_exist() -> None:
 @pytest.mark.parametrize(
     ("path", "checked"),
     [
-        ("dnsvip/admin/console/static/js/schema.js", True),
+        ("dnsvip/admin/console/static/js/api/schema.js", True),
         ("tests/console/javascript/package-lock.json", True),
         ("dnsvip/site/traffic.py", True),
         ("dnsvip/dns/engine.py", False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.console.conftest import Open
 
 AXES = """async () => {
-    const { chart } = await import("/console/js/chart.js");
+    const { chart } = await import("/console/js/draw/chart.js");
     const made = chart("Test");
     document.body.append(made.element);
     const ticks = (most, times) => {
@@ -17,7 +17,7 @@ AXES = """async () => {
     return [empty, ticks(90, times), ticks(40, times), ticks(20, [...times, 1006]), ticks(101, times)];
 }"""
 COLOURS = """async names => {
-    const { colourOf } = await import("/console/js/colours.js");
+    const { colourOf } = await import("/console/js/draw/colours.js");
     return names.map(colourOf);
 }"""
 

@@ -1,18 +1,18 @@
 // @ts-check
 // The start: the session, then the frame, then the page that the address names.
-import { onLost, onWarning } from "./api.js";
-import { fill, h } from "./dom.js";
-import { icon } from "./icons.js";
-import { listen, start, stop } from "./live.js";
-import { failed, toasts, warn } from "./notices.js";
-import { isOpen, PAGES } from "./pages.js";
-import { head, hidden, loading } from "./parts.js";
-import { may } from "./rights.js";
-import { go, here } from "./router.js";
-import { frame } from "./shell.js";
-import { askIn, resume, signOut } from "./signin.js";
+import { onLost, onWarning } from "./api/api.js";
+import { fill, h } from "./draw/dom.js";
+import { icon } from "./draw/icons.js";
+import { listen, start, stop } from "./api/live.js";
+import { failed, toasts, warn } from "./draw/notices.js";
+import { isOpen, PAGES } from "./frame/pages.js";
+import { head, hidden, loading } from "./draw/parts.js";
+import { may } from "./api/rights.js";
+import { go, here } from "./frame/router.js";
+import { frame } from "./frame/shell.js";
+import { askIn, resume, signOut } from "./frame/signin.js";
 
-/** @typedef {import("./signin.js").Session} Session */
+/** @typedef {import("./frame/signin.js").Session} Session */
 
 const root = /** @type {HTMLElement} */ (document.querySelector("#app"));
 let shown = { leave: () => {}, name: "" };

@@ -1,16 +1,16 @@
 // @ts-check
 // The address explorer: 128 bits coloured by field, the payload inside, and each step of the verification.
-import { at, get, query as asQuery } from "../api.js";
-import { bitMap } from "../bitmap.js";
-import { bitsOf, fieldsOf, isPlain, parseAddress } from "../bits.js";
-import { fill, h } from "../dom.js";
-import * as form from "../form.js";
-import { icon } from "../icons.js";
-import { card, empty, facts, head, label, tag } from "../parts.js";
-import { may } from "../rights.js";
-import { note } from "../router.js";
+import { at, get, query as asQuery } from "../api/api.js";
+import { bitMap } from "../bits/bitmap.js";
+import { bitsOf, fieldsOf, isPlain, parseAddress } from "../bits/bits.js";
+import { fill, h } from "../draw/dom.js";
+import * as form from "../forms/form.js";
+import { icon } from "../draw/icons.js";
+import { card, empty, facts, head, label, tag } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { note } from "../frame/router.js";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { query, signal }) {
   const address = form.text(query.address ?? "", {
     type: "search",

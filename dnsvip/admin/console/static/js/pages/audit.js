@@ -1,20 +1,20 @@
 // @ts-check
 // Audit: who changed what, newest first. What was changed at once is one row; an import opens to its own.
-import { all, query as asQuery, get } from "../api.js";
-import { fill, h } from "../dom.js";
-import * as form from "../form.js";
-import { count, whole } from "../format.js";
-import { WORDS, changes, from } from "../history.js";
-import { paged } from "../lists.js";
-import { listen, live } from "../live.js";
-import { button, card, empty, filled, head, label, tag } from "../parts.js";
-import { may } from "../rights.js";
-import { link, note } from "../router.js";
-import { day, keepFresh, parsed, when, zoneSwitch } from "../times.js";
+import { all, query as asQuery, get } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import * as form from "../forms/form.js";
+import { count, whole } from "../draw/format.js";
+import { WORDS, changes, from } from "../kinds/history.js";
+import { paged } from "../lists/lists.js";
+import { listen, live } from "../api/live.js";
+import { button, card, empty, filled, head, label, tag } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { link, note } from "../frame/router.js";
+import { day, keepFresh, parsed, when, zoneSwitch } from "../draw/times.js";
 
-/** @typedef {import("../api.js").Schemas["AuditChange"]} Change */
-/** @typedef {import("../api.js").Schemas["AuditPart"]} Part */
-/** @typedef {import("../history.js").Row} Row */
+/** @typedef {import("../api/api.js").Schemas["AuditChange"]} Change */
+/** @typedef {import("../api/api.js").Schemas["AuditPart"]} Part */
+/** @typedef {import("../kinds/history.js").Row} Row */
 /** @typedef {Record<string, string>} Wanted */
 
 const KINDS = [
@@ -51,7 +51,7 @@ const WAIT_MS = 250;
 let turn = 0;
 const OPENED = "25";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { query, signal }) {
   /** @type {Wanted} */
   const wanted = { kind: "", name: "", actor: "", source: "", action: "", time: "", from: "", until: "", ...query };

@@ -1,15 +1,15 @@
 // @ts-check
 // Clients: the list with its search, and one client with what can be done to it.
-import { END_FLOWS, actionsOf } from "../clientactions.js";
-import { cardsOf } from "../clientnow.js";
-import { h } from "../dom.js";
-import { whole } from "../format.js";
-import { live } from "../live.js";
-import { objectPage } from "../objectpage.js";
-import { label, tag } from "../parts.js";
-import { mayGive } from "../rights.js";
+import { END_FLOWS, actionsOf } from "../client/actions.js";
+import { cardsOf } from "../client/now.js";
+import { h } from "../draw/dom.js";
+import { whole } from "../draw/format.js";
+import { live } from "../api/live.js";
+import { objectPage } from "../kinds/objectpage.js";
+import { label, tag } from "../draw/parts.js";
+import { mayGive } from "../api/rights.js";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, context) {
   const { objects, narrowed } = live().now ?? { objects: {}, narrowed: [] };
   const total = narrowed.includes("clients") ? undefined : objects.clients;

@@ -1,8 +1,8 @@
 // @ts-check
 // DNS groups: which clients query which DNS servers.
-import { kindPage } from "../kindpage.js";
+import { kindPage } from "../kinds/kindpage.js";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, context) {
   return kindPage(view, context, {
     kind: "dns_group",

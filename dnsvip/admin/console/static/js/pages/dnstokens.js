@@ -1,17 +1,17 @@
 // @ts-check
 // DNS tokens: what identifies clients over encrypted DNS. The node makes their texts; one is shown once.
-import { at, call, get } from "../api.js";
-import { h } from "../dom.js";
-import { ago, moment } from "../format.js";
-import { confirm, open } from "../notices.js";
-import { objectPage } from "../objectpage.js";
-import { button, card, copyable, facts, filled } from "../parts.js";
-import { may } from "../rights.js";
-import { pathOf, take } from "../saving.js";
+import { at, call, get } from "../api/api.js";
+import { h } from "../draw/dom.js";
+import { ago, moment } from "../draw/format.js";
+import { confirm, open } from "../draw/notices.js";
+import { objectPage } from "../kinds/objectpage.js";
+import { button, card, copyable, facts, filled } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { pathOf, take } from "../forms/saving.js";
 
-/** @typedef {import("../patch.js").Json} Json */
+/** @typedef {import("../forms/patch.js").Json} Json */
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, context) {
   return objectPage(view, context, {
     kind: "dns_token",
@@ -48,7 +48,7 @@ async function useOf(name) {
 }
 
 /**
- * @param {import("../objectform.js").ObjectForm} made
+ * @param {import("../forms/objectform.js").ObjectForm} made
  * @param {() => Promise<void>} again
  */
 async function rotate(made, again) {

@@ -1,11 +1,11 @@
 // @ts-check
 // Explain: a query and its requester; which rule identifies it, what it is answered, where its packets would go.
-import { get, query as asQuery } from "../api.js";
-import { fill, h } from "../dom.js";
-import * as form from "../form.js";
-import { icon } from "../icons.js";
-import { card, empty, facts, head, label, tag } from "../parts.js";
-import { link, note } from "../router.js";
+import { get, query as asQuery } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import * as form from "../forms/form.js";
+import { icon } from "../draw/icons.js";
+import { card, empty, facts, head, label, tag } from "../draw/parts.js";
+import { link, note } from "../frame/router.js";
 
 const TYPES = ["AAAA", "A", "HTTPS", "SVCB", "TXT", "MX", "NS", "SOA", "CNAME", "ANY"];
 
@@ -20,7 +20,7 @@ const TRANSPORTS = [
   ["h3", "HTTP/3 (DoH)"],
 ];
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { query, signal }) {
   const service = query.qname
     ? null

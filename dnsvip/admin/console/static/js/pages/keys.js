@@ -1,20 +1,20 @@
 // @ts-check
 // Keys: the epochs of every cluster over time, which nodes hold them or are waited for, and rotation.
-import { at, call, get } from "../api.js";
-import { fill, h } from "../dom.js";
-import { ago, duration, moment } from "../format.js";
-import { hurry, listen } from "../live.js";
-import { confirm, done } from "../notices.js";
-import { button, card, empty, filled, head, lasting, tag } from "../parts.js";
-import { may } from "../rights.js";
-import { table } from "../table.js";
-import { timeline } from "../timeline.js";
+import { at, call, get } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import { ago, duration, moment } from "../draw/format.js";
+import { hurry, listen } from "../api/live.js";
+import { confirm, done } from "../draw/notices.js";
+import { button, card, empty, filled, head, lasting, tag } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { table } from "../lists/table.js";
+import { timeline } from "../draw/timeline.js";
 
 /** @typedef {() => Promise<void>} Again */
 
 const SECONDS = 2;
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div.stack");
   fill(
@@ -93,7 +93,7 @@ function clusterCard(cluster, again) {
     { small: true, kind: "danger" },
   );
   const waiting = cluster.epochs.flatMap((/** @type {any} */ epoch) => epoch.waiting_for ?? []);
-  /** @type {import("../table.js").Column<any>[]} */
+  /** @type {import("../lists/table.js").Column<any>[]} */
   const columns = [
     { title: "Slot", cell: (epoch) => h("strong", String(epoch.slot)) },
     { title: "Key", cell: (epoch) => h("span.mono.faint", epoch.key_id ?? "") },

@@ -1,18 +1,18 @@
 // @ts-check
 // Nodes: which processes report, with which roles and version, and how far behind they are.
-import { at, call } from "../api.js";
-import { fill, h } from "../dom.js";
-import { ago, count, duration, moment, whole } from "../format.js";
-import { inWords, stateOf } from "../fleet.js";
-import { icon } from "../icons.js";
-import { hurry, listen } from "../live.js";
-import { confirm, done } from "../notices.js";
-import { button, card, empty, facts, head, label, loading, tag } from "../parts.js";
-import { reconcile } from "../reconcile.js";
-import { may } from "../rights.js";
-import { table } from "../table.js";
+import { at, call } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import { ago, count, duration, moment, whole } from "../draw/format.js";
+import { inWords, stateOf } from "../api/fleet.js";
+import { icon } from "../draw/icons.js";
+import { hurry, listen } from "../api/live.js";
+import { confirm, done } from "../draw/notices.js";
+import { button, card, empty, facts, head, label, loading, tag } from "../draw/parts.js";
+import { reconcile } from "../draw/reconcile.js";
+import { may } from "../api/rights.js";
+import { table } from "../lists/table.js";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div", loading(3));
   const here = h("div", loading(4));
@@ -95,7 +95,7 @@ function worstFirst(nodes) {
 /** @param {any} now */
 function list(now) {
   if (!now.nodes.length) return empty("No node reports");
-  /** @type {import("../table.js").Column<any>[]} */
+  /** @type {import("../lists/table.js").Column<any>[]} */
   const columns = [
     { title: "Node", cell: (node) => h("strong", node.name) },
     { title: "State", cell: stateOf },

@@ -1,23 +1,23 @@
 // @ts-check
 // Overview: what the site does now, all of it from the one live poll.
-import { alarmOf } from "../alarms.js";
-import { chart } from "../chart.js";
-import { fill, h } from "../dom.js";
-import { dispatched, numbersOf } from "../figures.js";
-import { dispatchers, stateOf } from "../fleet.js";
-import { ago, clock, count, whole } from "../format.js";
-import { healthOf, healthTag } from "../health.js";
-import { icon } from "../icons.js";
-import { choice, choose, listen } from "../live.js";
-import { card, empty, head, hidden, loading, tag } from "../parts.js";
-import { dropped, seriesOf, tolerated } from "../rates.js";
-import { reconcile } from "../reconcile.js";
-import { may } from "../rights.js";
-import { link, note } from "../router.js";
-import { table } from "../table.js";
-import { topLists } from "../toplists.js";
+import { alarmOf } from "../overview/alarms.js";
+import { chart } from "../draw/chart.js";
+import { fill, h } from "../draw/dom.js";
+import { dispatched, numbersOf } from "../overview/figures.js";
+import { dispatchers, stateOf } from "../api/fleet.js";
+import { ago, clock, count, whole } from "../draw/format.js";
+import { healthOf, healthTag } from "../servers/health.js";
+import { icon } from "../draw/icons.js";
+import { choice, choose, listen } from "../api/live.js";
+import { card, empty, head, hidden, loading, tag } from "../draw/parts.js";
+import { dropped, seriesOf, tolerated } from "../api/rates.js";
+import { reconcile } from "../draw/reconcile.js";
+import { may } from "../api/rights.js";
+import { link, note } from "../frame/router.js";
+import { table } from "../lists/table.js";
+import { topLists } from "../overview/toplists.js";
 
-/** @typedef {import("../live.js").State} State */
+/** @typedef {import("../api/live.js").State} State */
 
 const SERVERS = 12;
 /** @type {Record<string, string>} */
@@ -26,7 +26,7 @@ const NAMES = { none: "anonymous" };
 /** The spans as buttons. @type {Record<string, string>} */
 const TITLES = { "10min": "10 min", "1h": "1 h", "24h": "24 h" };
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, { signal, query }) {
   const scope = h("div.scope");
   const alarm = h("div.maybe", { role: "status" });
@@ -174,7 +174,7 @@ function serversOf(now) {
     );
   const to = (/** @type {string} */ key) =>
     may("read", "pool") ? h("a", { href: link("servers") }, key.replace("/", " / ")) : key.replace("/", " / ");
-  /** @type {import("../table.js").Column<string>[]} */
+  /** @type {import("../lists/table.js").Column<string>[]} */
   const columns = [
     { title: "Server", cell: to },
     { title: "Health", cell: (key) => healthTag(health.get(key)) },

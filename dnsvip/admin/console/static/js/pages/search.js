@@ -1,16 +1,16 @@
 // @ts-check
 // Search: everything that a text is in or an address leads to, by kind.
-import { fill, h } from "../dom.js";
-import { grouped, inWords, meant, placeOf, search } from "../found.js";
-import { icon } from "../icons.js";
-import { keys } from "../lists.js";
-import { card, empty, filled, head } from "../parts.js";
-import { note } from "../router.js";
-import { table } from "../table.js";
+import { fill, h } from "../draw/dom.js";
+import { grouped, inWords, meant, placeOf, search } from "../frame/found.js";
+import { icon } from "../draw/icons.js";
+import { keys } from "../lists/lists.js";
+import { card, empty, filled, head } from "../draw/parts.js";
+import { note } from "../frame/router.js";
+import { table } from "../lists/table.js";
 
 const EACH = 100;
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { query, signal }) {
   const text = (query["q"] ?? "").trim();
   const place = h("div.stack");
@@ -39,7 +39,8 @@ export async function show(view, { query, signal }) {
  * @param {string[]} more
  */
 function kindCard({ kind, title, items }, more) {
-  const named = (/** @type {import("../found.js").Match} */ item) => h("a.lead", { href: placeOf(item) }, item.name);
+  const named = (/** @type {import("../frame/found.js").Match} */ item) =>
+    h("a.lead", { href: placeOf(item) }, item.name);
   const columns = [
     { title: "Name", cell: named },
     ...(items.some(({ of }) => of)
@@ -54,14 +55,14 @@ function kindCard({ kind, title, items }, more) {
   return card(title, [table(`${title} found`, columns, items, { key }), full], { flush: true });
 }
 
-/** @param {import("../found.js").Found} found */
+/** @param {import("../frame/found.js").Found} found */
 function warning(found) {
   if (!found.incomplete.length) return null;
   const text = `The search ended before it had looked at everything: ${inWords(found.incomplete)}. A longer text takes less.`;
   return h("p.hidden-note", icon("warn", 15), h("span", text));
 }
 
-/** @param {import("../found.js").Found} found */
+/** @param {import("../frame/found.js").Found} found */
 function nothing(found) {
   return found.items.length ? null : empty("Nothing found", "Nothing that this token may see has this text in it.");
 }

@@ -1,27 +1,27 @@
 // @ts-check
 // Servers and pools: hundreds of servers filtered, in groups, drained one by one or many at once.
-import { all } from "../api.js";
-import { draw, fill, h } from "../dom.js";
-import { dispatchers } from "../fleet.js";
-import { healthOf } from "../health.js";
-import { editInDialog } from "../kindpage.js";
-import { listen, live } from "../live.js";
-import { button, card, empty, filled, head, lasting } from "../parts.js";
-import { reconcile } from "../reconcile.js";
-import { may } from "../rights.js";
-import { note } from "../router.js";
-import { description } from "../schema.js";
-import { bulkBar } from "../serverbulk.js";
-import { chipsOf, filterBar } from "../serverfilters.js";
-import { FORM, groupCard, sumsOf } from "../servergroup.js";
-import { conditionOf, grouped, matching, rowsOf, trouble } from "../serverlist.js";
-import { serverNumbers } from "../servernumbers.js";
-import { showLive } from "../serverrows.js";
+import { all } from "../api/api.js";
+import { draw, fill, h } from "../draw/dom.js";
+import { dispatchers } from "../api/fleet.js";
+import { healthOf } from "../servers/health.js";
+import { editInDialog } from "../kinds/kindpage.js";
+import { listen, live } from "../api/live.js";
+import { button, card, empty, filled, head, lasting } from "../draw/parts.js";
+import { reconcile } from "../draw/reconcile.js";
+import { may } from "../api/rights.js";
+import { note } from "../frame/router.js";
+import { description } from "../api/schema.js";
+import { bulkBar } from "../servers/bulk.js";
+import { chipsOf, filterBar } from "../servers/filters.js";
+import { FORM, groupCard, sumsOf } from "../servers/group.js";
+import { conditionOf, grouped, matching, rowsOf, trouble } from "../servers/list.js";
+import { serverNumbers } from "../servers/numbers.js";
+import { showLive } from "../servers/rows.js";
 
-/** @typedef {import("../serverlist.js").Row} Row */
-/** @typedef {import("../serverlist.js").Wanted} Wanted */
+/** @typedef {import("../servers/list.js").Row} Row */
+/** @typedef {import("../servers/list.js").Wanted} Wanted */
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { query, signal }) {
   const page = new Servers(await description(), query, signal);
   const make = button("New pool", () => editInDialog("pool", null, { form: FORM, after: page.again }), {
@@ -42,7 +42,7 @@ export async function show(view, { query, signal }) {
 /** The page at work: what was read, what is wanted of it, what is selected. */
 class Servers {
   /**
-   * @param {import("../schema.js").Document} document
+   * @param {import("../api/schema.js").Document} document
    * @param {Record<string, string>} query
    * @param {AbortSignal} signal
    */
@@ -58,9 +58,9 @@ class Servers {
     this.chosen = new Set();
     /** @type {Set<string>} */
     this.whole = new Set();
-    /** @type {import("../serverrows.js").Seen} */
+    /** @type {import("../servers/rows.js").Seen} */
     this.seen = { now: live().now, health: new Map(), numbers: serverNumbers() };
-    /** @type {import("../serverlist.js").Group[]} */
+    /** @type {import("../servers/list.js").Group[]} */
     this.groups = [];
     this.known = false;
     this.drawn = "";

@@ -1,10 +1,10 @@
 // @ts-check
 // Services: the names whose addresses are synthesized per client.
-import { h } from "../dom.js";
-import { kindPage } from "../kindpage.js";
-import { link } from "../router.js";
+import { h } from "../draw/dom.js";
+import { kindPage } from "../kinds/kindpage.js";
+import { link } from "../frame/router.js";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, context) {
   return kindPage(view, context, {
     kind: "service",

@@ -1,14 +1,14 @@
 // @ts-check
 // Tiers, clusters, and how clients are identified.
-import { call } from "../api.js";
-import { bitBar } from "../bitbar.js";
-import { fill, h } from "../dom.js";
-import { editableList } from "../kindpage.js";
-import { objectForm } from "../objectform.js";
-import { button, card, head, hidden } from "../parts.js";
-import { may } from "../rights.js";
+import { call } from "../api/api.js";
+import { bitBar } from "../bits/bar.js";
+import { fill, h } from "../draw/dom.js";
+import { editableList } from "../kinds/kindpage.js";
+import { objectForm } from "../forms/objectform.js";
+import { button, card, head, hidden } from "../draw/parts.js";
+import { may } from "../api/rights.js";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, context) {
   const tiers = editableList(context, { kind: "tier", nothing: "No tiers yet" });
   const clusters = editableList(context, {
@@ -54,7 +54,7 @@ export const NEW_CLUSTER = {
 
 /**
  * What the addresses of a cluster carry.
- * @param {import("../api.js").Schemas["ClusterShown"] | import("../api.js").Schemas["ClassClusterShown"]} cluster
+ * @param {import("../api/api.js").Schemas["ClusterShown"] | import("../api/api.js").Schemas["ClassClusterShown"]} cluster
  */
 function carried(cluster) {
   const parts =

@@ -1,14 +1,14 @@
 // @ts-check
 // First steps: from an empty site to a `dig` that is answered. Each step says by the site's own state whether it is done.
-import { get } from "../api.js";
-import { fill, h } from "../dom.js";
-import { icon } from "../icons.js";
-import { editInDialog } from "../kindpage.js";
-import { hurry, listen, live } from "../live.js";
-import { button, copyable, filled, head, hidden } from "../parts.js";
-import { may } from "../rights.js";
-import { link } from "../router.js";
-import { addServer } from "../serverform.js";
+import { get } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import { icon } from "../draw/icons.js";
+import { editInDialog } from "../kinds/kindpage.js";
+import { hurry, listen, live } from "../api/live.js";
+import { button, copyable, filled, head, hidden } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { link } from "../frame/router.js";
+import { addServer } from "../servers/form.js";
 import { NEW_CLUSTER } from "./site.js";
 import { TEXT } from "./zones.js";
 
@@ -112,7 +112,7 @@ const STEPS = [
   },
 ];
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { signal }) {
   const place = h("div");
   const proof = h("div");

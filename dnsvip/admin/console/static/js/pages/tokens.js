@@ -1,23 +1,23 @@
 // @ts-check
 // Tokens of the API. A token is shown once, when it is created.
-import { at, call, get } from "../api.js";
-import { fill, h } from "../dom.js";
-import * as form from "../form.js";
-import { ago, moment } from "../format.js";
-import { readable } from "../kindlist.js";
-import { confirm, done, open } from "../notices.js";
-import { button, card, copyable, empty, filled, head, label } from "../parts.js";
-import { may } from "../rights.js";
-import { choicesOf, description, fieldsOf, labelOf, named, resolved } from "../schema.js";
-import { table } from "../table.js";
+import { at, call, get } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import * as form from "../forms/form.js";
+import { ago, moment } from "../draw/format.js";
+import { readable } from "../lists/kindlist.js";
+import { confirm, done, open } from "../draw/notices.js";
+import { button, card, copyable, empty, filled, head, label } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { choicesOf, description, fieldsOf, labelOf, named, resolved } from "../api/schema.js";
+import { table } from "../lists/table.js";
 
 /** @typedef {() => Promise<void>} Again */
-/** @typedef {import("../api.js").Schemas["Shown"]} Token */
+/** @typedef {import("../api/api.js").Schemas["Shown"]} Token */
 
 /** What stands for a scope of one's own in the choice of roles. */
 const SCOPE = "scope";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { signal, session }) {
   const place = h("div");
   /** @type {Again} */
@@ -47,9 +47,9 @@ export async function show(view, { signal, session }) {
 }
 
 /**
- * @param {import("../signin.js").Session} session
+ * @param {import("../frame/signin.js").Session} session
  * @param {Again} again
- * @returns {import("../table.js").Column<Token>[]}
+ * @returns {import("../lists/table.js").Column<Token>[]}
  */
 function columns(session, again) {
   return [
@@ -173,7 +173,7 @@ function secret(token, close) {
 
 /**
  * One scope: lists of words, which the description names; what is left empty is not narrowed.
- * @param {import("../schema.js").Document} document
+ * @param {import("../api/schema.js").Document} document
  */
 function scopeForm(document) {
   const inputs = fieldsOf(document, named(document, "Scope")).map(([key, schema]) => {

@@ -1,18 +1,18 @@
 // @ts-check
 // TSIG keys. A secret is only ever written, as the API shows none; one that is generated here is shown once.
-import { call } from "../api.js";
-import { h } from "../dom.js";
-import { confirm, open } from "../notices.js";
-import { objectPage } from "../objectpage.js";
-import { button, copyable } from "../parts.js";
-import { may } from "../rights.js";
-import { pathOf, take } from "../saving.js";
+import { call } from "../api/api.js";
+import { h } from "../draw/dom.js";
+import { confirm, open } from "../draw/notices.js";
+import { objectPage } from "../kinds/objectpage.js";
+import { button, copyable } from "../draw/parts.js";
+import { may } from "../api/rights.js";
+import { pathOf, take } from "../forms/saving.js";
 
-/** @typedef {import("../patch.js").Json} Json */
+/** @typedef {import("../forms/patch.js").Json} Json */
 
 const BYTES = 32;
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, context) {
   let generated = false;
   const prepare = (/** @type {Json} */ body) => {
@@ -35,7 +35,7 @@ export function show(view, context) {
 }
 
 /**
- * @param {import("../objectform.js").ObjectForm} made
+ * @param {import("../forms/objectform.js").ObjectForm} made
  * @param {() => Promise<void>} again
  */
 async function renew(made, again) {

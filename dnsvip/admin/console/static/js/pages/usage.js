@@ -1,14 +1,14 @@
 // @ts-check
 // Usage: what each client has used at all dispatchers, sorted by any column.
-import { query as asQuery } from "../api.js";
-import { fill, h } from "../dom.js";
-import { ago, whole } from "../format.js";
-import { paged } from "../lists.js";
-import { card, empty, head } from "../parts.js";
-import { link, note } from "../router.js";
-import { table } from "../table.js";
+import { query as asQuery } from "../api/api.js";
+import { fill, h } from "../draw/dom.js";
+import { ago, whole } from "../draw/format.js";
+import { paged } from "../lists/lists.js";
+import { card, empty, head } from "../draw/parts.js";
+import { link, note } from "../frame/router.js";
+import { table } from "../lists/table.js";
 
-/** @typedef {import("../api.js").Schemas["InAll"]} Used */
+/** @typedef {import("../api/api.js").Schemas["InAll"]} Used */
 
 /** @type {{ title: string, sort: "packets" | "bytes" | "flows" | "drops" }[]} */
 const AMOUNTS = [
@@ -18,7 +18,7 @@ const AMOUNTS = [
   { title: "Drops", sort: "drops" },
 ];
 
-/** @type {import("../table.js").Column<Used>[]} */
+/** @type {import("../lists/table.js").Column<Used>[]} */
 const COLUMNS = [
   {
     title: "Client",
@@ -34,7 +34,7 @@ const COLUMNS = [
   { title: "Last", cell: (row) => ago(row.seen_at), extra: true },
 ];
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export async function show(view, { query, signal }) {
   let by = query.sort ?? "-bytes";
   const place = h("div");

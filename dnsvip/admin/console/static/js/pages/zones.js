@@ -1,18 +1,18 @@
 // @ts-check
 // Zones: the list, and one with its record sets, its zone file, who may transfer it, and its history.
-import { call, get } from "../api.js";
-import { h } from "../dom.js";
-import { moment, whole } from "../format.js";
-import { objectPage } from "../objectpage.js";
-import { facts, filled } from "../parts.js";
-import { recordTable } from "../recordtable.js";
-import { may } from "../rights.js";
-import { pathOf, take } from "../saving.js";
+import { call, get } from "../api/api.js";
+import { h } from "../draw/dom.js";
+import { moment, whole } from "../draw/format.js";
+import { objectPage } from "../kinds/objectpage.js";
+import { facts, filled } from "../draw/parts.js";
+import { recordTable } from "../records/table.js";
+import { may } from "../api/rights.js";
+import { pathOf, take } from "../forms/saving.js";
 
 /** What the text of a new zone begins with. */
 export const TEXT = "$TTL 300\n@ IN SOA ns1 hostmaster 1 7200 3600 1209600 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n";
 
-/** @type {import("../pages.js").Show} */
+/** @type {import("../frame/pages.js").Show} */
 export function show(view, context) {
   return objectPage(view, context, {
     kind: "zone",
