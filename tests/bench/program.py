@@ -161,14 +161,14 @@ class Again:
 
     def __init__(self, opened: Object) -> None:
         self.program = opened.program("again")
-        self._turns, self._heads, self._measured = (opened.map(name) for name in ("turns", "heads", "measured"))
+        self._orders, self._heads, self._measured = (opened.map(name) for name in ("orders", "heads", "measured"))
 
     def hot(self, program: Program, frames: Frames, times: int = 1) -> float:
         """Nanoseconds per packet of all frames one after the other, so many times, with this one's own."""
         size, count, raw = frames.size, min(frames.count, self._heads.max_entries), frames.held.raw
         heads = b"".join(raw[at : at + LEAST] for at in range(0, count * size, size))
         self._heads.put_many(b"".join(map(u32, range(count))), heads)
-        self._turns.put(u32(0), u32(0) + u32(count) + u32(size) + u32(0))
+        self._orders.put(u32(0), u32(0) + u32(count) + u32(size) + u32(0))
         self._measured.put(u32(0), u32(program.fd))
         return spent(self.program, lambda: (self.program.run(raw[:size], repeat=count * times), None)[1])
 

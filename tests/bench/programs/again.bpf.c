@@ -3,19 +3,14 @@
  * and goes on in the measured program. What this itself costs is that of a run with an empty program. */
 #include "heads.h"
 
-struct turn {
+struct order {
 	__u32 number;
 	__u32 count; /* of heads */
 	__u32 size;  /* of each frame */
 	__u32 unused;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct turn);
-} turns SEC(".maps");
+#include "orders.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -27,12 +22,11 @@ struct {
 SEC("xdp")
 int again(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	struct turn *turn = bpf_map_lookup_elem(&turns, &zero);
+	struct order *order = the_order();
 	long more = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 
 	asm volatile("" : "+r"(more)); /* else clang subtracts 32-bit halves of pointers, which the verifier forbids */
-	if (!turn || bpf_xdp_adjust_head(ctx, more - turn->size) || !write_head(ctx, &turn->number, turn->count))
+	if (!order || bpf_xdp_adjust_head(ctx, more - order->size) || !write_head(ctx, &order->number, order->count))
 		return XDP_ABORTED;
 	bpf_tail_call(ctx, &measured, 0);
 	return XDP_ABORTED;

@@ -10,18 +10,13 @@ struct order {
 	__u32 interface;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct order);
-} orders SEC(".maps");
+#include "orders.h"
 
 SEC("xdp")
 int flood(struct xdp_md *ctx)
 {
-	__u32 zero = 0, at;
-	struct order *order = bpf_map_lookup_elem(&orders, &zero);
+	struct order *order = the_order();
+	__u32 at;
 	__u16 *varied;
 
 	if (!order || !write_head(ctx, &order->number, order->count))

@@ -44,12 +44,7 @@ struct owners {
 	__u32 of[FANOUT];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct order);
-} orders SEC(".maps");
+#include "orders.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -210,8 +205,7 @@ static long find_one(__u32 i, struct order *o)
 SEC("xdp")
 int write(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	struct order *o = bpf_map_lookup_elem(&orders, &zero), own;
+	struct order *o = the_order(), own;
 
 	if (!o)
 		return XDP_ABORTED;
@@ -226,8 +220,7 @@ int write(struct xdp_md *ctx)
 SEC("xdp")
 int find(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	struct order *o = bpf_map_lookup_elem(&orders, &zero), own;
+	struct order *o = the_order(), own;
 	__u64 began;
 
 	if (!o)
