@@ -38,7 +38,7 @@ from dnsvip.dns.protocol.message import (
     RRset,
     Type,
 )
-from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.names import Labels, site_name
 from dnsvip.dns.protocol.padding import PADDING, padded, wants
 from dnsvip.dns.protocol.parser import Question, parse, parse_additional
 from dnsvip.dns.protocol.tsig import Signature, mac_of, sign, sign_all, without_signature
@@ -144,8 +144,7 @@ class Engine:
             apex = self.zones.apex_of(name) or ()
         except Exception:  # noqa: BLE001 - what is being reported may be this very look-up
             apex = ()
-        zone = ".".join(label.decode(errors="backslashreplace") for label in apex) or "."
-        problem = fault_of(f"zone.{zone}", error)
+        problem = fault_of(f"zone.{site_name(apex)}", error)
         if len(self._faults) < MOST_FAULTS:
             self._faults.setdefault(problem.where, problem)
 

@@ -30,7 +30,7 @@ from dnsvip.dns.io.turns import DatagramTurns
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.dns.protection.rrl import Limiter
 from dnsvip.dns.protocol.message import Rcode
-from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.names import Labels, site_name
 from dnsvip.dns.querylog import Sample
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
@@ -240,7 +240,7 @@ class DnsServer:
         now = time.monotonic()
         if now - self._zones_at >= ZONES_SECONDS or len(self.engine.zones.by_apex) <= MOST_ZONES:
             numbers = self.engine.counters.zones(self.engine.zones.by_apex, MOST_ZONES)
-            self._by_zone, self._zones_at = {_text(apex): number for apex, number in numbers}, now
+            self._by_zone, self._zones_at = {site_name(apex): number for apex, number in numbers}, now
         return self._by_zone
 
     def _report_problems(self) -> None:
@@ -261,8 +261,3 @@ def _by_transport(counters: Counters) -> dict[str, int]:
         others = sum(streams.get((transport, rcode), 0) for transport in Transport)
         numbers[f"udp {Rcode(rcode).name}"] = number - others
     return numbers
-
-
-def _text(apex: Labels) -> str:
-    """The name of a zone as the site has it."""
-    return ".".join([label.decode(errors="backslashreplace") for label in apex]) or "."

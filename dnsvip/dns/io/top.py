@@ -13,7 +13,7 @@ from typing import Any
 
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.protocol.message import Query
-from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.names import Labels, site_name
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.querylog import name_of, without_secrets
 from dnsvip.telemetry.top import Thinning, Top
@@ -65,11 +65,6 @@ class DnsTop:
 def _owner_of(name: Labels, engine: Engine) -> tuple[str, str]:
     """Kind and name of the service that a name is, or of the zone that it is in; empty for neither."""
     if name in engine.zones.services:
-        return "service", _text(name)
+        return "service", site_name(name)
     apex = engine.zones.apex_of(name)
-    return ("", "") if apex is None else ("zone", _text(apex))
-
-
-def _text(name: Labels) -> str:
-    """A name as the site has it."""
-    return ".".join(label.decode(errors="backslashreplace") for label in name) or "."
+    return ("", "") if apex is None else ("zone", site_name(apex))

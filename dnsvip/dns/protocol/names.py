@@ -50,6 +50,11 @@ def lowered(name: Labels) -> Labels:
     return tuple([label.lower() for label in name])
 
 
+def site_name(name: Labels) -> str:
+    """A name as the site has it: without a final dot, "." for the root."""
+    return ".".join([label.decode(errors="backslashreplace") for label in name]) or "."
+
+
 def name_length(name: Labels) -> int:
     """Bytes of a name on the wire, uncompressed; a legal one has at most 255."""
     return sum(map(len, name)) + len(name) + 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.protocol.names import Labels, site_name
 from dnsvip.dns.zones.zone import CompiledZone, serial_of
 from dnsvip.errors import DnsvipError
 from dnsvip.site import CatalogRole, Zone
@@ -48,9 +48,9 @@ def members_of(zone: CompiledZone) -> list[str]:
         if len(name) != len(above) + 1 or name[1:] != above or (rrset := node.get(_PTR)) is None:
             continue
         if len(rrset.rdatas) != 1:
-            raise CatalogError(f"names several zones at {_text(name)}")
+            raise CatalogError(f"names several zones at {site_name(name)}")
         (target,) = rrset.rdatas[0]
-        member = _text(tuple(label.lower() for label in target if isinstance(label, bytes)))
+        member = site_name(tuple(label.lower() for label in target if isinstance(label, bytes)))
         if member in members:
             raise CatalogError(f"names {member} twice")
         if len(members) == MOST_MEMBERS:  # at once: a primary may name a million
@@ -134,7 +134,3 @@ def _member(name: str, catalog: Zone) -> Zone:
 
 def _is_name(name: str) -> bool:
     return all(map(DNS_LABEL.fullmatch, name.split(".")))
-
-
-def _text(name: Labels) -> str:
-    return ".".join(label.decode(errors="backslashreplace") for label in name) or "."
