@@ -28,7 +28,8 @@ from tests.samples import NOW, TABLES, snapshot_of
 TEXT = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.7\n"
 BAD, GOOD = IPv4Address("203.0.113.9"), IPv4Address("198.51.100.9")
 SECRET = "c2VjcmV0LXNlY3JldA=="
-PARTS = ("identity", "synthesis", "protocol.tsig", "hotpath.fastpath", "hotpath.opts", "site_tables", "control")
+HOTPATH = ("hotpath.fastpath", "hotpath.recognize", "hotpath.opts")
+PARTS = ("identity", "synthesis", "protocol.tsig", *HOTPATH, "site_tables", "control")
 """What deals with one client, cluster or key at a time."""
 
 WEB: Mapping[str, Any] = TABLES["cluster"]["web"]

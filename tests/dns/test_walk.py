@@ -16,7 +16,7 @@ import pytest
 from dnsvip.dns import engine as engine_module
 from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
-from dnsvip.dns.hotpath import fastpath, hits
+from dnsvip.dns.hotpath import hits, recognize
 from dnsvip.dns.hotpath.keys import WIDTH, key_of
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.identity.identify import Classifier
@@ -62,7 +62,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def watch(owner: Any, name: str, stage: str) -> None:
         monkeypatch.setattr(owner, name, partial(counting, stage, getattr(owner, name)))
 
-    for module in (parser, fastpath):
+    for module in (parser, recognize):
         watch(module, "read_name", "question")
     for stage in ("parse", "parse_additional"):
         watch(engine_module, stage, "parse")

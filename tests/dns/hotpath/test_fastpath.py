@@ -458,7 +458,7 @@ def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatc
     """Names that do not exist, new clients and senders without end take bounded room; real names stay known."""
     limits = {"WHOLE": 64, "NAMES": 64, "OTHERS": 32, "OPTS": 32, "SENDERS": 16, "SEEN": 256}
     for name, limit in limits.items():
-        module = {"NAMES": "compiled", "OTHERS": "compiled", "OPTS": "opts"}.get(name, "fastpath")
+        module = {"NAMES": "compiled", "OTHERS": "compiled", "OPTS": "opts", "SEEN": "recognize"}.get(name, "fastpath")
         monkeypatch.setattr(f"dnsvip.dns.hotpath.{module}.{name}", limit)
     engine, pick = Engine(snapshot), random.Random(3)
     fast, wanted = FastPath(engine), question("mail.example.test", 1)
@@ -478,7 +478,7 @@ def test_floods_are_forgotten(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatc
     kept = [(room.whole, "WHOLE"), (templates.named, "NAMES"), (templates._below, "OTHERS"), (room.senders, "SENDERS")]
     kept += [(opts.known, "OPTS"), (opts._ecs_heads, "OPTS")]
     assert all(len(memory) <= 2 * limits[limit] for memory, limit in kept)
-    assert len(fast._seen) <= limits["SEEN"]
+    assert len(fast._recognizer._seen) <= limits["SEEN"]
 
 
 def padded(wire: bytes, size: int) -> bytes:

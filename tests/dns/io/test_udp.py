@@ -179,7 +179,7 @@ def test_a_fault_in_the_fast_path(running: Running, monkeypatch: pytest.MonkeyPa
     def fail(*_: object) -> None:
         raise RuntimeError("made for a test")
 
-    monkeypatch.setattr("dnsvip.dns.hotpath.fastpath.FastPath._recognize", fail)
+    monkeypatch.setattr("dnsvip.dns.hotpath.fastpath.FastPath._complete", fail)
     with asking(running) as sock:
         sock.send(query(5))
         assert sock.recv(4096)[2] & 0x80
