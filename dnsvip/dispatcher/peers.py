@@ -20,8 +20,6 @@ from dnsvip.address.mac import derive, siphash
 from dnsvip.dispatcher.egress.encap import NEXT_HEADER
 from dnsvip.dispatcher.flows.maglev import flow_hash
 
-MOST_PEERS = 16
-"""Other dispatchers of a cluster, as in the kernel program."""
 DIRECT_STEP, SECOND_STEP = 1, 2
 """How a packet was relayed: to the owner; or by it, or past it, to whoever would be the owner without it."""
 _ALL = (1 << 64) - 1

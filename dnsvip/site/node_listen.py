@@ -148,11 +148,6 @@ class Listener:
     http3: Annotated[bool, About("HTTP3", "Whether an `https://` listener answers HTTP/3, by UDP, too.")] = True
 
     @property
-    def has_rules(self) -> bool:
-        """Whether it differs from an ordinary listener."""
-        return bool(self.group or self.tier or self.allow or self.identity)
-
-    @property
     def scheme(self) -> str:
         """`tls`, `https` or `quic`; "" for UDP and TCP in the clear."""
         return parse_listen(self.address)[0]

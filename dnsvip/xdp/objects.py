@@ -186,10 +186,6 @@ class Object:
         """The number of entries that a map will have."""
         return int(library().bpf_map__max_entries(self._map(name)))
 
-    def set_inner(self, name: str, inner: Map) -> None:
-        """Set the template of the maps inside the map of maps `name`."""
-        check(library().bpf_map__set_inner_map_fd(self._map(name), inner.fd), f"preparing map {name}")
-
     def reuse(self, name: str, existing: Map) -> None:
         """Use an existing map instead of a new one; raises KernelRefused where their definitions differ."""
         check(library().bpf_map__reuse_fd(self._map(name), existing.fd), f"taking over map {name}")

@@ -17,7 +17,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 from dnsvip.dispatcher.io.user.netlink import FAMILIES, PROTOCOL
 
 NTF_USE, NTF_MANAGED = 1, 1
-_PERMANENT = 0x80
 
 
 @dataclass(frozen=True, slots=True)
