@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,17 +33,16 @@ from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths, relayed_socket
 from dnsvip.dispatcher.io.user.queues import Queues
 from dnsvip.dispatcher.io.user.refused import Show
+from dnsvip.dispatcher.io.user.status import NOTHING_SENT, flows_status, held, servers_status, uses_status
 from dnsvip.dispatcher.io.user.uses_file import NAME, UsesFile
 from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
 from dnsvip.dispatcher.peers import ALONE
-from dnsvip.dispatcher.policing import policed_counts
 from dnsvip.dispatcher.reason import PairCounts, drop_counts, totals
-from dnsvip.dispatcher.routes import rule_counts
 from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.dispatcher.token_bucket import Buckets
 from dnsvip.errors import DnsvipError, PlatformError, Problem
-from dnsvip.site import Forward, ServerState, Snapshot
+from dnsvip.site import Forward, Snapshot
 from dnsvip.site.isolation import Isolated, isolate
 from dnsvip.site.node_file import DispatchSettings
 
@@ -56,8 +55,6 @@ MTU_ENCAP = 1280 + OVERHEAD
 """MTU that a tunnel needs for the smallest MTU of IPv6 inside."""
 ALIGN_SECONDS = 3.0
 """How often routes and rules are compared with what they should be."""
-
-_NONE = (0, 0)
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -212,45 +209,26 @@ class Runner:
 
     def status(self) -> dict[str, Any]:
         """What `dnsvip status` shows, JSON-ready. Times in unix seconds, MTU in bytes."""
-        site, counts = self.tables.sound.site, self.counts()
+        tables, packets = self.tables, self._packets
+        counts = self.counts()
         counters = totals(counts)
         return {
             "mode": "user",
             "since": self._since,
-            "generation": self.tables.snapshot.generation,
+            "generation": tables.snapshot.generation,
             "device": DEVICE,
             "mtu": self.mtu,
             "queues": len(self._queues or ()),
-            "prefixes": [str(cluster.prefix) for cluster in site.clusters.values()],
+            "prefixes": [str(cluster.prefix) for cluster in tables.sound.site.clusters.values()],
             "packets": sum(counters.values()),
             "counters": counters,
             "actions": counts,
-            "send_failed": self._packets.send_failed,
-            "new_flows": dict(self.flows.opened),
-            "drops": drop_counts(self._packets.refused.drops),
-            "rules": rule_counts(self.flows.routed),
-            "policed": policed_counts(self.flows.buckets.policed),
-            "labels_ignored": self.flows.labels_ignored,
-            "flows": {
-                **self._held(),
-                "evicted": self.flows.evicted,
-                "expired": self.flows.expired,
-                "not_promoted": self.flows.kept_new,
-                "not_recorded": self.flows.not_recorded,
-            },
-            "servers": list(self._servers()),
-            "waiting": self._packets.waiting,
-            "held": len(self.flows.hold),
-            "gave_way": self.flows.hold.gave_way,
-            "buckets": self.flows.buckets.status(time.time_ns()),
-            "uses": {
-                "used": len(self.flows.uses),
-                "bound": self.flows.uses.bound,
-                "share": self.flows.uses.share,
-                "damaged": self._uses_file.damaged if self._uses_file else 0,
-                "closed_until": self.flows.uses.closed_until or None,
-            },
-            "guesses_refused": self.flows.guesses.refused,
+            "send_failed": packets.send_failed,
+            "drops": drop_counts(packets.refused.drops),
+            **flows_status(self.flows, self._settings.flows, time.time_ns()),
+            "servers": list(servers_status(tables, self.flows, self._paths.mtus, packets.sent)),
+            "waiting": packets.waiting,
+            "uses": uses_status(self.flows.uses, self._uses_file.damaged if self._uses_file else 0),
             "peers": self._watch.status() if self._watch else None,
             "unseen": self.events.missed,
             "unreachable": sorted(str(ip_address(address)) for address in self._paths.unreachable),
@@ -259,13 +237,13 @@ class Runner:
 
     def totals(self) -> dict[str, Any]:
         """See DataPlane.totals."""
-        packets, size = map(sum, zip(_NONE, *self._packets.sent.values(), strict=True))
-        sent = {"packets": packets, "bytes": size}
-        return {"actions": self.counts(), "new_flows": dict(self.flows.opened), "sent": sent, "flows": self._held()}
-
-    def _held(self) -> dict[str, int]:
-        established, new = len(self.flows.established), len(self.flows.probation)
-        return {"established": established, "new": new, "bound": self._settings.flows}
+        packets, size = map(sum, zip(NOTHING_SENT, *self._packets.sent.values(), strict=True))
+        return {
+            "actions": self.counts(),
+            "new_flows": dict(self.flows.opened),
+            "sent": {"packets": packets, "bytes": size},
+            "flows": held(self.flows, self._settings.flows),
+        }
 
     def watch_refused(self, show: Show | None) -> None:
         """See DataPlane.watch_refused."""
@@ -281,28 +259,6 @@ class Runner:
 
     def _peers_changed(self) -> None:
         self._renewal = asyncio.ensure_future(self._renew_again())
-
-    def _servers(self) -> Iterator[dict[str, Any]]:
-        """Every server and how this runner uses it, those without flows included; `weight` is that for new flows."""
-        tables = self.tables
-        for pool in tables.pools.values():
-            for server in pool.servers:
-                numbers = tables.numbers_of(pool, server)
-                number = numbers[0]
-                takes_new = server.state is ServerState.UP and number in tables.targets
-                yield {
-                    "pool": pool.name,
-                    "name": server.name,
-                    "address": str(server.address),
-                    "forward": pool.forward.value,
-                    "state": server.state.value,
-                    "weight": server.weight if takes_new else 0,
-                    "used": number in tables.targets,
-                    "mtu": self._paths.mtus.get(server.address.packed),
-                    "packets": sum(self._packets.sent.get(one, _NONE)[0] for one in numbers),
-                    "bytes": sum(self._packets.sent.get(one, _NONE)[1] for one in numbers),
-                    "new_flows": sum(self.flows.opened_at[one] for one in numbers),
-                }
 
     async def _keep_paths(self) -> None:
         """Restore routes and rules that others removed, and notice servers that have become reachable."""
