@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests import preloaded
 from tests.console.conftest import DESKTOP, WAIT_MS
 from tests.console.test_look import flaws
 from tests.long import long_or
-from tests.node.serving import DNSVIP, NODE, Node, free_port, node, within
+from tests.node.serving import NODE, Node, free_port, node, within
 
 CLIENTS = long_or(30_000, long=1_000_000)
 SECOND = 1.0
@@ -125,12 +125,12 @@ def test_very_many_clients(page: Page, keep: Callable[..., None]) -> None:
 
 
 @contextmanager
-def second(large: Node) -> Iterator[subprocess.Popen[bytes]]:
+def second(large: Node) -> Iterator[preloaded.Process]:
     """Another node on the same database."""
     text = NODE.replace("[[dns.listen]]", 'node = "second"\nstate_dir = "state-2"\n[[dns.listen]]', 1)
     (large.folder / "node-2.toml").write_text(text.format(dns=free_port(), api=free_port()))
     with (large.folder / "log-2").open("wb") as log:
-        process = subprocess.Popen([DNSVIP, "serve", "node-2.toml"], cwd=large.folder, stdout=log, stderr=log)
+        process = preloaded.start("serve", "node-2.toml", folder=large.folder, out=log, error=log)
     try:
         within(60, lambda: '"event": "ready"' in (large.folder / "log-2").read_text())
         yield process

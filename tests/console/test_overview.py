@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests import preloaded
 from tests.console.conftest import WAIT_MS, Open
 from tests.console.site import Site
 from tests.console.test_look import flaws
 from tests.long import long_or
-from tests.node.serving import DNSVIP, NODE, Node, free_port, node
+from tests.node.serving import NODE, Node, free_port, node
 
 SECONDS = 5.0
 """How long the overview may take to tell the truth."""
@@ -41,7 +41,7 @@ def told(act: Callable[[], object], place: Locator, text: str | re.Pattern[str])
 
 
 @contextmanager
-def second(first: Node, name: str) -> Iterator[subprocess.Popen[bytes]]:
+def second(first: Node, name: str) -> Iterator[preloaded.Process]:
     """Another DNS node of a node's site, on the same database."""
     folder = first.folder / name
     folder.mkdir()
@@ -51,7 +51,7 @@ def second(first: Node, name: str) -> Iterator[subprocess.Popen[bytes]]:
     (folder / "dnsvip.key").write_bytes((first.folder / "dnsvip.key").read_bytes())
     (folder / "dnsvip.key").chmod(0o600)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([DNSVIP, "serve", "node.toml"], cwd=folder, stderr=log, stdout=log)
+        process = preloaded.start("serve", "node.toml", folder=folder, out=log, error=log)
     try:
         yield process
     finally:
@@ -157,9 +157,7 @@ def test_many_clients(browser: Any, tmp_path_factory: pytest.TempPathFactory, ke
         form = '[client.many-{0}]\nid = {1}\ntier = "standard"\n'
         with (made.folder / "site.toml").open("a") as site:
             site.writelines(form.format(number, 5000 + number) for number in range(MANY))
-        done = subprocess.run(
-            [DNSVIP, "apply", "site.toml", "--config", "node.toml"], cwd=made.folder, capture_output=True, check=False
-        )
+        done = preloaded.run("apply", "site.toml", "--config", "node.toml", folder=made.folder, timeout=600)
         assert done.returncode == 0, done.stderr
         made.start("--token-file", "token")
         context = browser.new_context(viewport={"width": 1360, "height": 860})

@@ -24,8 +24,9 @@ from typing import Any
 from click.testing import CliRunner
 
 from dnsvip.cli import main
+from tests import preloaded
+from tests.preloaded import DNSVIP
 
-DNSVIP = Path(sys.executable).with_name("dnsvip")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 READY_SECONDS = 60.0
 """Far more than a start takes, for a machine that is busy with other things."""
@@ -78,7 +79,7 @@ class Node:
     folder: Path
     dns: int = field(default_factory=free_port)
     api: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: preloaded.Process | subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         for name in ("site.toml", "example.test.zone"):
@@ -106,15 +107,7 @@ class Node:
 
     def dnsvip(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run dnsvip in the folder."""
-        return subprocess.run(
-            [DNSVIP, *argv],
-            cwd=self.folder,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return preloaded.run(*argv, folder=self.folder, env={**os.environ, **(env or {})})
 
     def noun(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run one of the API's commands with URL and token, in the folder and in this process, which has it loaded."""
@@ -150,12 +143,12 @@ class Node:
     def start(self, *options: str, new_session: bool = False, descriptors: int | None = None) -> None:
         """Start serving and wait for the ready line; in a session of its own, with so many descriptors at most."""
         with (self.folder / "log").open("wb") as log, (self.folder / "out").open("wb") as out:
-            argv: list[str | Path] = [DNSVIP, "serve", "node.toml", *options]
-            if descriptors is not None:
-                argv = ["prlimit", f"--nofile={descriptors}", *argv]
-            self.process = subprocess.Popen(
-                argv, cwd=self.folder, stdout=out, stderr=log, start_new_session=new_session
-            )
+            argv = ("serve", "node.toml", *options)
+            if descriptors is None:
+                self.process = preloaded.start(*argv, folder=self.folder, out=out, error=log, new_session=new_session)
+            else:
+                limited = ["prlimit", f"--nofile={descriptors}", DNSVIP, *argv]
+                self.process = subprocess.Popen(limited, cwd=self.folder, stdout=out, stderr=log)
         deadline = time.monotonic() + READY_SECONDS
         while '"event": "ready"' not in self.log:
             assert self.process.poll() is None, self.log
