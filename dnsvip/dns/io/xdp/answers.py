@@ -152,7 +152,7 @@ class KernelAnswers:
 
     def _work(self) -> None:
         """Go on having the program identify requesters by what has changed."""
-        if self._attached is None:
+        if self._attached is None or not self._attached.feeder.has_settled():
             return
         is_done = False
         try:

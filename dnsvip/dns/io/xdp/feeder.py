@@ -7,6 +7,7 @@ from then on the program leaves to the server whatever has an older mark. Blocki
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from secrets import randbits
@@ -33,6 +34,8 @@ from dnsvip.xdp.structs import number_of, u32, u64
 
 LEASE_NS = 20_000_000_000
 """For so long the program answers after the process that feeds it was last alive."""
+SETTLING_SECONDS = 0.1
+"""A run of the program takes microseconds, or as long as a hypervisor gives its processor to others amid it."""
 
 _FIRST = u32(0)
 
@@ -71,7 +74,7 @@ class Feeder:
         self._config["name_key"] = b"".join(map(u64, self._name_key))
         self._config |= _signs(fast) | _secrets(fast) | _limits(None) | _samples(())
         self._fields = image.TYPES.struct("asked").members
-        self._in_force = 0
+        self._in_force, self._in_force_since = 0, 0.0
         self.prefixes = Prefixes(
             maps, self.listeners, self.cells.of_address, self._has_maker, sources=not self._front_ends
         )
@@ -129,6 +132,10 @@ class Feeder:
         for key, value in wanted.items():
             if known.get(key) != value:
                 known.put(key, value)
+
+    def has_settled(self) -> bool:
+        """Whether no run of the program can still be under way that began before the last change was in force."""
+        return self._in_force == self._addresses and time.monotonic() - self._in_force_since >= SETTLING_SECONDS
 
     def work(self, end: float) -> bool:
         """Have the program identify requesters by what has changed, until the time is over (`time.monotonic`); whether
@@ -274,7 +281,8 @@ class Feeder:
         self._config |= values
         config = self._config | {"names": self._names, "addresses": self._addresses}
         self._maps["dns_config"].put(_FIRST, image.TYPES.struct("dns_config").pack(**config))
-        self._in_force = self._addresses
+        if self._in_force != self._addresses:
+            self._in_force, self._in_force_since = self._addresses, time.monotonic()
 
     # Counters
 

@@ -208,6 +208,24 @@ def test_changes_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
             assert compare(kernel, plain, behind, random, order, 100) > 20
 
 
+def test_runs_under_way_end_before_anything_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the program may still read by the generation before stays for a moment after each change."""
+    order, anonymous = ORDERS["usual"]
+    snapshot = site_of(clients_of(Random(6), range(2000, 2010), set()), order, anonymous)
+    engine = Engine(snapshot)
+    fast = FastPath(engine)
+    with loaded(fast, **ROOM) as kernel, monkeypatch.context() as clock:
+        feeder, now = kernel.feeder, time.monotonic()
+        for start in (now, now + 100):
+            feeder.use(fast := FastPath(Engine(snapshot, engine), fast))
+            clock.setattr(time, "monotonic", lambda start=start: start)
+            kernel.at(kernel.now)
+            assert not feeder.has_settled()
+            clock.setattr(time, "monotonic", lambda start=start: start + 1)
+            kernel.at(kernel.now)
+            assert feeder.has_settled()
+
+
 def test_no_room() -> None:
     """Where not all prefixes have room, those that do not are the server's."""
     order, anonymous = ORDERS["usual"]
