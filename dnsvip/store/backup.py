@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from sqlalchemy import Column, LargeBinary, Table, delete, insert, select, update
+from sqlalchemy import LargeBinary, Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, Problem, StoreError
@@ -29,6 +29,7 @@ from dnsvip.store.database.damage import shown, whole
 from dnsvip.store.database.database import ROWS
 from dnsvip.store.database.seal import seal_of
 from dnsvip.store.database.session import Session
+from dnsvip.store.database.state_index import without_state_index
 from dnsvip.store.database.tables import (
     KINDS,
     SCHEMA,
@@ -45,6 +46,7 @@ from dnsvip.store.database.tables import (
     key_slot,
     node,
     state,
+    stored_columns,
     token,
     zone_change,
     zone_key,
@@ -173,7 +175,7 @@ async def _write_rows(
     for table in PARTS:
         if table is audit and not header.audit:
             continue
-        rows = await connection.stream(select(*_stored(table)).order_by(*table.primary_key.columns))
+        rows = await connection.stream(select(*stored_columns(table)).order_by(*table.primary_key.columns))
         async for some in rows.mappings().partitions(ROWS):
             for row in some:
                 put([table.name, _armoured(dict(row))])
@@ -215,8 +217,9 @@ async def _restore(
 ) -> int:  # fmt: skip
     """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
     of rows. The database gets a new identity, so that nodes load it whole."""
-    for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, console_session, node):
-        await connection.execute(delete(table))
+    async with without_state_index(connection):
+        for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, console_session, node):
+            await connection.execute(delete(table))
     count = 0
     async for table, rows in _batches(path):
         for row in rows if table is token else ():
@@ -241,7 +244,7 @@ async def _batches(path: Path) -> AsyncIterator[tuple[Table, list[dict[str, Any]
     """Rows of one table at a time, in the order of the file. Audit rows are renumbered in that order."""
     for name, rows in _grouped(path):
         table = TABLES[name]
-        known = {column.name for column in _stored(table)} - ({"id"} if table is audit else set())
+        known = {column.name for column in stored_columns(table)} - ({"id"} if table is audit else set())
         binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
         for row in rows:
             for column in binary:
@@ -268,11 +271,6 @@ def _grouped(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             rows.append(row)
     if rows:
         yield name, rows
-
-
-def _stored(table: Table) -> list[Column[Any]]:
-    """The stored columns, without those that the database computes."""
-    return [column for column in table.columns if column.computed is None]
 
 
 def _header(line: bytes, path: Path) -> Header:

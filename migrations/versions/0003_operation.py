@@ -43,8 +43,10 @@ def upgrade() -> None:
     for table, column in COLUMNS:
         op.add_column(table, column)
     # Computed by the database, so that it is also correct for rows written by a program of 0002.
+    # A damaged row has none.
     sqlite = op.get_bind().dialect.name == "sqlite"
-    field = "(json_extract(spec, '$.state')) VIRTUAL" if sqlite else "(spec::json ->> 'state') STORED"
+    virtual = "(CASE WHEN json_valid(spec) THEN json_extract(spec, '$.state') END) VIRTUAL"
+    field = virtual if sqlite else "(spec::json ->> 'state') STORED"
     op.execute(f"ALTER TABLE client ADD COLUMN state VARCHAR(16) GENERATED ALWAYS AS {field}")
     for table, columns in INDEXES:
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, list(columns))

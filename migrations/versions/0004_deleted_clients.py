@@ -40,7 +40,8 @@ def upgrade() -> None:
 
 def _gone(connection: sa.Connection) -> dict[int, dict[str, object]]:
     """The last owner of each id that was given up after the oldest epoch was published, and that nobody has now."""
-    oldest = connection.execute(sa.text("SELECT min(published_generation) FROM epoch")).scalar()
+    published = connection.execute(sa.text("SELECT published_generation FROM epoch")).scalars()
+    oldest = min((generation for generation in published if isinstance(generation, int)), default=None)
     if oldest is None:
         return {}
     query = sa.text(
@@ -49,14 +50,27 @@ def _gone(connection: sa.Connection) -> dict[int, dict[str, object]]:
     )
     gone: dict[int, dict[str, object]] = {}
     for row in connection.execute(query, {"oldest": oldest}):
-        with suppress(ValueError, TypeError, KeyError, RecursionError):  # a damaged row tells of itself alone
+        with suppress(
+            ValueError, TypeError, KeyError, OverflowError, RecursionError
+        ):  # a damaged row tells of itself alone
             before = json.loads(row.before)
-            number = int(before["id"])
+            number, state = int(before["id"]), before["state"]
+            if not (0 <= number < 1 << 63 and isinstance(row.generation, int) and _is_text(row.name, state)):
+                continue
             if row.after is None or json.loads(row.after)["id"] != number:
-                gone[number] = {"id": number, "name": row.name, "state": before["state"], "generation": row.generation}
+                gone[number] = {"id": number, "name": row.name, "state": state, "generation": row.generation}
     for number in connection.execute(sa.text("SELECT id FROM client")).scalars() if gone else ():
         gone.pop(number, None)
     return gone
+
+
+def _is_text(*values: object) -> bool:
+    """Whether all are texts; raises UnicodeError where SQLite has bytes that are none."""
+    for value in values:
+        if not isinstance(value, str):
+            return False
+        value.encode()
+    return True
 
 
 def downgrade() -> None:

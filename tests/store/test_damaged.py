@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from dnsvip.node.first_token import make_first_token
 from dnsvip.site import Client, Match, Pool, Server, Site, Snapshot, Step
 from dnsvip.site.epochs import Reserved
 from dnsvip.site.node_file import NodeConfig
-from dnsvip.site.plan import plan
+from dnsvip.site.plan import Change, plan
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store import KeyEncryptionKey, Listing, SnapshotFollower, Store
 from dnsvip.store.access.tokens import Token
@@ -28,6 +29,7 @@ from dnsvip.store.examine import examine
 from dnsvip.store.snapshots import lastgood
 from tests.store.changes import drop, put
 from tests.store.conftest import until
+from tests.store.test_import_run import Import
 
 FLIPPED = b"\xe5"
 """An "e" whose highest bit has flipped: the start of a character that does not go on."""
@@ -106,6 +108,57 @@ async def test_a_name_that_is_no_text(lite: Store, site: Site, value: str, tmp_p
     after_it = await lite.snapshots.refresh(snapshot)
     assert name not in after_it.site.clients
     assert after_it.unreadable == ()
+
+
+OLD_STATE = (
+    "DROP INDEX ix_client_state_name",
+    "ALTER TABLE client DROP COLUMN state",
+    "ALTER TABLE client ADD COLUMN state VARCHAR(16) GENERATED ALWAYS AS (json_extract(spec, '$.state')) VIRTUAL",
+    "CREATE INDEX ix_client_state_name ON client (state, name)",
+)
+"""As databases of version 0.2.0 compute it."""
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("how", ["removed", "replaced", "imported", "restored"])
+async def test_a_client_that_is_no_json(tmp_path: Path, kek: KeyEncryptionKey, site: Site, how: str, old: bool) -> None:
+    """Whichever byte of it has flipped on the disk, it is removed, replaced, imported or restored, and its index is
+    whole again."""
+    path = tmp_path / "dnsvip.db"
+    lite = await Store.open(f"sqlite:///{path}", kek)
+    await lite.objects.apply(plan(Site(), site, {}), "test", "site")
+    for statement in OLD_STATE if old else ():
+        await run(lite, statement)
+    await lite.backups.write(tmp_path / "backup", 0)
+    await lite.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    path.write_bytes(path.read_bytes().replace(b'{"name":"acme","id":1001', b'{!name":"acme","id":1001'))
+    lite = await Store.open(f"sqlite:///{path}", kek)
+    assert [problem.where for problem in (await lite.snapshots.load()).unreadable] == ["client.acme"]
+    acme = site.clients["acme"]
+    if how == "removed":
+        await lite.objects.apply([drop("client", "acme")], "me", "api")
+    elif how == "replaced":
+        assert isinstance(await lite.objects.find("client", "acme"), Unreadable)
+        await lite.objects.apply([Change("client", "acme", "~", None, replace(acme, key_generation=1))], "me", "api")
+    elif how == "imported":
+        work = Import([replace(acme, key_generation=1)])
+        work.go.set()
+        await work.run(lite, per_line=False)
+    else:
+        await lite.backups.restore(tmp_path / "backup", "me", replacing=True)
+    after = await lite.snapshots.load()
+    assert after.unreadable == ()
+    assert ("acme" in after.site.clients) is (how != "removed")
+    listed = await lite.objects.page(Listing("client", 100, "state"))
+    assert sorted(one.name for one in listed) == sorted(after.site.clients)
+    async with lite._session.read() as reading:
+        assert (await reading.execute(text("PRAGMA integrity_check"))).scalars().all() == ["ok"]
+        assert (await reading.execute(text("SELECT name FROM sqlite_master WHERE name = 'ix_client_state_name'"))).all()
+    await lite.close()
 
 
 @pytest.mark.parametrize(

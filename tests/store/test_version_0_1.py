@@ -23,6 +23,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.reply import DnsOutcome
+from dnsvip.errors import StoreError
 from dnsvip.site import DnsGroup, Service, SessionFrom, Snapshot
 from dnsvip.site.io.files import load_site
 from dnsvip.site.plan import Change, plan
@@ -105,6 +106,56 @@ async def test_a_token_of_version_0_1(old: tuple[str, KeyEncryptionKey], lost: s
     assert [problem.where for problem in (await store.snapshots.load()).unreadable] == ["token.old"]
     await store.close()
     await database.close()
+
+
+DAMAGE = """
+PRAGMA foreign_keys = OFF;
+UPDATE client SET spec = CAST(x'7b61e561' AS TEXT) WHERE name = 'acme';
+UPDATE epoch SET published_generation = CAST(x'61e561' AS TEXT) WHERE cluster = 'legacy';
+INSERT INTO token(name, hash, created_at, created_by) VALUES
+    ('old', CAST(x'61e561' AS TEXT), 1.5, 'me'), ('good', 'ab', 1.5, 'me');
+UPDATE state SET generation = 9;
+INSERT INTO audit(at, generation, actor, action, kind, name, "before", "after") VALUES
+    (1, CAST(x'61e561' AS TEXT), 'me', '-', 'client', 'a', '{"id": 71, "state": "enabled"}', NULL),
+    (1, 3, 'me', '-', 'client', CAST(x'61e561' AS TEXT), '{"id": 72, "state": "enabled"}', NULL),
+    (1, 3, 'me', '-', 'client', 'c', '{"id": 1e30, "state": "enabled"}', NULL),
+    (1, 3, 'me', '-', 'client', 'd', '{"id": 1e400, "state": "enabled"}', NULL),
+    (1, 3, 'me', '-', 'client', 'e', '{"id": 75, "state": {}}', NULL),
+    (1, 3, 'me', '-', 'client', 'f', '{"id": 76, "state": "\\ud800"}', NULL),
+    (1, 3, 'me', '-', 'client', 'g', '{"id": 77, "state": "enabled"}', NULL);
+"""
+"""Bytes that have flipped, in each column that a migration reads."""
+
+
+async def test_a_damaged_database_of_version_0_1(tmp_path: Path) -> None:
+    """What is damaged costs itself alone: the database is upgraded, and has all else."""
+    path = tmp_path / "dnsvip.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript((OLD / "sqlite.sql").read_text())
+        connection.executescript(DAMAGE)
+    connection.close()
+    shutil.copy(OLD / "dnsvip.key", tmp_path / "key")
+    (tmp_path / "key").chmod(0o600)
+    store = await Store.open(f"sqlite:///{path}", KeyEncryptionKey.load(tmp_path / "key", {}))
+    snapshot = await store.snapshots.load()
+    whole = load_site(OLD / "site.toml")
+    assert snapshot.site.clients["newsreader"] == whole.clients["newsreader"]
+    assert snapshot.site.zones == whole.zones
+    assert set(snapshot.deleted) == {77}
+    assert "client.acme" in {problem.where for problem in snapshot.unreadable}
+    assert [token.name for token in await store.tokens.all()] == ["good", "old"]
+    await store.close()
+
+
+async def test_an_unreadable_generation_of_version_0_1(old: tuple[str, KeyEncryptionKey]) -> None:
+    """Nothing is migrated by a generation that cannot be read, and that is said."""
+    if not old[0].startswith("sqlite"):
+        pytest.skip("PostgreSQL stores no such thing")
+    with sqlite3.connect(old[0].removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE state SET generation = 'abc'")
+    connection.close()
+    with pytest.raises(StoreError, match="generation of the database cannot be read"):
+        await Store.open(*old)
 
 
 async def test_what_is_new_is_taken(old: tuple[str, KeyEncryptionKey]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
 from dnsvip.errors import StoreError
-from dnsvip.store.database.database import Database
+from dnsvip.store.database.database import Database, generation_of
 from dnsvip.store.database.tables import OLDEST, SCHEMA, metadata, state
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
@@ -66,6 +66,9 @@ def _upgrade(connection: Connection, database: Database) -> None:
     if version is None:
         _make(connection)
     else:
+        generation = connection.execute(select(state.c.generation)).scalar()
+        if generation is not None:  # migrations go by it
+            generation_of(generation)
         _run_migrations(connection)
 
 

@@ -64,7 +64,7 @@ class JsonField(ColumnElement[str]):
 
 @compiles(JsonField, "sqlite")
 def _sqlite_field(element: JsonField, _compiler: Any, **_: Any) -> str:
-    return f"json_extract(spec, '$.{element.field}')"
+    return f"CASE WHEN json_valid(spec) THEN json_extract(spec, '$.{element.field}') END"
 
 
 @compiles(JsonField)
@@ -94,6 +94,11 @@ def _sqlite_is_json(_element: IsJson, _compiler: Any, **_: Any) -> str:
 def _is_json(_element: IsJson, compiler: Any, **_: Any) -> str:
     version = getattr(compiler.dialect, "server_version_info", None) or (0,)
     return "(spec IS JSON)" if version >= (16,) else "(left(spec, 1) = '{' AND right(spec, 1) = '}')"
+
+
+def stored_columns(table: Table) -> list[Column[Any]]:
+    """The stored columns, without those that the database computes: it cannot, of a row whose JSON is damaged."""
+    return [column for column in table.columns if column.computed is None]
 
 
 def read_field(field: str) -> ColumnElement[Any]:

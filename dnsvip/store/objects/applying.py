@@ -24,7 +24,8 @@ from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import place, shown
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
-from dnsvip.store.database.tables import KINDS, client_match
+from dnsvip.store.database.state_index import without_state_index
+from dnsvip.store.database.tables import KINDS, client_match, stored_columns
 from dnsvip.store.objects.checking import Stored, after_of, broken_rules
 from dnsvip.store.objects.deleted import Succession, settle, succession
 from dnsvip.store.objects.key_floor import given, needed, raised
@@ -95,7 +96,9 @@ async def _read(connection: AsyncConnection, kek: KeyEncryptionKey, changes: Seq
     for kind, table in KINDS.items():
         names = [change.name for change in changes if change.kind == kind and change.action != "+"]
         for some in in_batches(names, BATCH):
-            for row in await connection.execute(select(table).where(table.c.name.in_([*map(place, some)]))):
+            for row in await connection.execute(
+                select(*stored_columns(table)).where(table.c.name.in_([*map(place, some)]))
+            ):
                 stored[kind, shown(row.name)] = (await read_large(kind, row, kek), row.origin)
     for key, (thing, origin) in stored.items():
         if isinstance(thing, Unreadable):
@@ -132,10 +135,12 @@ async def _write(
         # Changed rows are deleted and inserted again, so that two objects can swap a unique number.
         names = [change.name for change in changes if change.kind == kind and change.action != "+"]
         old = [{"old": name} for name in names if place(name) is name]
-        if old:
-            await connection.execute(delete(table).where(table.c.name == bindparam("old")), old)
-        for name in (name for name in names if place(name) is not name):
-            await connection.execute(delete(table).where(table.c.name == place(name)))
+        damaged = kind == "client" and any(isinstance(stored[kind, name][0], Unreadable) for name in names)
+        async with without_state_index(connection, needed=damaged):
+            if old:
+                await connection.execute(delete(table).where(table.c.name == bindparam("old")), old)
+            for name in (name for name in names if place(name) is not name):
+                await connection.execute(delete(table).where(table.c.name == place(name)))
     for kind, table in KINDS.items():
         new = [change for change in changes if change.kind == kind and change.after is not None]
         for some in in_batches(new, ROWS):

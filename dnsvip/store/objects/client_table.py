@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site import Client
 from dnsvip.store.access.audit import bounded, shortened
 from dnsvip.store.database.database import BATCH, in_batches
-from dnsvip.store.database.tables import client, client_match
+from dnsvip.store.database.state_index import without_state_index
+from dnsvip.store.database.tables import IsJson, client, client_match
 from dnsvip.store.objects.applying import Author
 
 Claim: TypeAlias = tuple[str, Any]
@@ -79,7 +80,11 @@ class ClientTable:
     async def delete(self, names: Iterable[str]) -> None:
         """Delete clients; their match rows follow."""
         for batch in in_batches(list(names), BATCH):
-            await self._connection.execute(delete(client).where(client.c.name.in_(batch)))
+            these = client.c.name.in_(batch)
+            damaged = select(literal(1)).select_from(client).where(these, not_(IsJson())).limit(1)
+            needed = (await self._connection.execute(damaged)).first() is not None
+            async with without_state_index(self._connection, needed=needed):
+                await self._connection.execute(delete(client).where(these))
 
     async def insert_clients(self, rows: Sequence[StoredClient]) -> None:
         """Insert clients with their audit rows; raises the driver's error if one is not unique."""

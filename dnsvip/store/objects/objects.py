@@ -23,7 +23,7 @@ from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import current_generation
 from dnsvip.store.database.session import Rollback, Session
-from dnsvip.store.database.tables import KINDS, state
+from dnsvip.store.database.tables import KINDS, state, stored_columns
 from dnsvip.store.objects.applying import Author, FollowKeys, ZoneCheck, apply_changes
 from dnsvip.store.objects.bulk import Settle, Tally
 from dnsvip.store.objects.collisions import collisions, collisions_within
@@ -86,7 +86,9 @@ class Objects:
         """One object, also one that cannot be read; None where there is none."""
         table = KINDS[kind]
         async with self._session.read() as connection:
-            row = (await connection.execute(select(table).where(table.c.name == place(name)))).one_or_none()
+            row = (
+                await connection.execute(select(*stored_columns(table)).where(table.c.name == place(name)))
+            ).one_or_none()
             thing = None if row is None else await read_large(kind, row, self._session.kek)
             if isinstance(thing, Unreadable):
                 await self._check_key(connection, [thing])

@@ -26,7 +26,7 @@ from dnsvip.store.access.paging import size
 from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import is_text, is_whole, place, readable, shown
 from dnsvip.store.database.database import current_generation
-from dnsvip.store.database.tables import KINDS, audit, client_match
+from dnsvip.store.database.tables import KINDS, audit, client_match, stored_columns
 from dnsvip.store.objects.key_floor import LAST, floor_of
 from dnsvip.store.objects.referred import with_referred
 from dnsvip.store.objects.rows import columns_of, read_row
@@ -203,7 +203,9 @@ async def with_stand_in(connection: AsyncConnection, unreadable: Unreadable) -> 
     kind, name = unreadable.kind, unreadable.name
     if kind not in ("client", "pool"):
         return unreadable
-    row = (await connection.execute(select(KINDS[kind]).where(KINDS[kind].c.name == place(name)))).one_or_none()
+    row = (
+        await connection.execute(select(*stored_columns(KINDS[kind])).where(KINDS[kind].c.name == place(name)))
+    ).one_or_none()
     if row is None:
         return unreadable
     changes = select(audit.c.after).where(audit.c.name == name, audit.c.kind == kind, audit.c.after.is_not(None))

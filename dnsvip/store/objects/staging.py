@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.site import Client
 from dnsvip.store.access.audit import bounded, shortened
 from dnsvip.store.database.database import BATCH, ROWS, in_batches
+from dnsvip.store.database.state_index import without_state_index
 from dnsvip.store.objects import deleted
 from dnsvip.store.objects.applying import Author
 from dnsvip.store.objects.client_table import Claim, ClientRow, ClientTable, claims
@@ -46,8 +47,9 @@ a key generation that the client has not had before."""
 _GIVE = "SET given = {floor}, spec = json_set(spec, '$.key_generation', {floor}) WHERE given < {floor}"
 _GIVE_AUDITED = "SET after = json_set(after, '$.key_generation', {floor}) WHERE given < {floor} AND after IS NOT NULL"
 
+_REPLACED = "FROM client WHERE name IN (SELECT name FROM temp.new_client WHERE replaces)"
+_DELETE, _REPLACES_DAMAGED = f"DELETE {_REPLACED}", f"SELECT 1 {_REPLACED} AND NOT json_valid(spec) LIMIT 1"
 _WRITE = (
-    "DELETE FROM client WHERE name IN (SELECT name FROM temp.new_client WHERE replaces)",
     "INSERT INTO client(name, id, tier, spec, origin, generation)"
     " SELECT name, id, tier, spec, origin, :generation FROM temp.new_client",
     "INSERT INTO audit(actor, source, at, generation, action, kind, name, before, after)"
@@ -87,7 +89,7 @@ class Staging:
         self.floor = 0
         """Above the key generations of the clients that give up their ids."""
         self.count = 0
-        self._is_prepared = False
+        self._is_prepared = self._replaces_damaged = False
 
     def close(self) -> None:
         """Delete the file."""
@@ -142,6 +144,8 @@ class Staging:
             await driver.executemany("INSERT INTO new_client VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_prepared, rows))
         for rows in in_batches(self._rows(_MATCHES), ROWS):
             await driver.executemany("INSERT INTO new_match VALUES (?, ?, ?)", rows)
+        async with driver.execute(_REPLACES_DAMAGED) as found:
+            self._replaces_damaged = await found.fetchone() is not None
         await driver.execute("COMMIT")
         self._is_prepared = True
 
@@ -173,6 +177,8 @@ class Staging:
             "at": author.at,
             "generation": author.generation,
         }
+        async with without_state_index(connection, needed=self._replaces_damaged):
+            await connection.execute(text(_DELETE))
         for statement in _WRITE:
             await connection.execute(text(statement), values if ":generation" in statement else {})
 
