@@ -136,7 +136,8 @@ class StreamTurns:
         """When the last slice ends or has ended, by `perf_counter`."""
 
     def begin(self, stream: Working) -> None:
-        """Give a stream that has none its turns: the first at once where nobody waits and a slice is not used up."""
+        """Give a stream that has none its turns: the first at once where nobody waits and a slice is not used up, be it
+        by those that had it at once or in turns."""
         now = perf_counter()
         if self._scheduled or self._until <= now < self._until + PAUSE:
             self.add(stream)
@@ -165,10 +166,13 @@ class StreamTurns:
                 self._put(stream)
             if perf_counter() >= end:
                 break
-        self._until = perf_counter()
+        now = perf_counter()
         self._scheduled = bool(self._ready)
         if self._scheduled:
+            self._until = now
             asyncio.get_running_loop().call_later(PAUSE, self._run)
+        else:
+            self._until = max(now, end)  # what is left of the slice is for those that come next
 
     @staticmethod
     def _work(stream: Working) -> bool:

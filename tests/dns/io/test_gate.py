@@ -153,9 +153,23 @@ async def test_at_once_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> No
     assert order == ["192.0.2.1", "192.0.2.2"]
     await asyncio.sleep(0)
     assert order == ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3"]
+    turns.begin(Busy("192.0.2.4", 1, order))  # who had their turns have left some of the slice
+    assert order[-1] == "192.0.2.4"
+
+
+@pytest.mark.parametrize("first", ["begin", "add"])
+async def test_a_slice_that_is_used_up(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a slice is used up, at once or in turns, what is read has its turn in line, though nobody else waits."""
+    monkeypatch.setattr(gates, "SLICE", 0.0)
     monkeypatch.setattr(gates, "PAUSE", 60.0)
-    turns.begin(Busy("192.0.2.4", 1, order))
-    assert order[-1] == "192.0.2.3"
+    order: list[str] = []
+    turns = StreamTurns()
+    getattr(turns, first)(Busy("192.0.2.1", 1, order))
+    await asyncio.sleep(0)
+    turns.begin(Busy("192.0.2.2", 1, order))
+    assert order == ["192.0.2.1"]
+    await asyncio.sleep(0)
+    assert order == ["192.0.2.1", "192.0.2.2"]
 
 
 async def test_what_takes_long_uses_the_slice_up() -> None:
