@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* A new flow: verify, admit, select, record (dnsvip/dispatcher/engine.py), and the selection of a server. */
+/* A new flow: verify, admit, select, record (dnsvip/dispatcher/new_flows.py), and the selection of a server. */
 #pragma once
 #include "policing.h"
 #include "decode.h"
