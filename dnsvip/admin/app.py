@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from dnsvip.admin import powerdns, powerdns_keys, powerdns_metadata, powerdns_zones
 from dnsvip.admin.bulk import site, transfer
 from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.http import auth, docs, openapi, work
@@ -50,6 +49,10 @@ from dnsvip.admin.operations import (
     usage,
 )
 from dnsvip.admin.operations.deciders import DECIDERS, Deciders
+from dnsvip.admin.powerdns import keys as powerdns_keys
+from dnsvip.admin.powerdns import metadata as powerdns_metadata
+from dnsvip.admin.powerdns import records as powerdns_records
+from dnsvip.admin.powerdns import zones as powerdns_zones
 from dnsvip.site.node_admin import AdminSettings
 from dnsvip.site.rights import Action
 from dnsvip.telemetry.endpoints import OBSERVED, ApiCounts, get_health, get_metrics, get_ready
@@ -82,7 +85,7 @@ RESOURCES = (
     nodes,
     health,
     status,
-    powerdns,
+    powerdns_records,
     powerdns_zones,
     powerdns_keys,
     powerdns_metadata,

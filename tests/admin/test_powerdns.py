@@ -21,9 +21,9 @@ import octodns.zone
 import pytest
 from octodns_powerdns import PowerDnsProvider
 
-from dnsvip.admin import powerdns_jobs
 from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.work import JOBS
+from dnsvip.admin.powerdns import jobs
 from dnsvip.dns.zones.content import content_of, read_content
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.sets import Comment, ZoneSets, read_sets
@@ -324,7 +324,7 @@ async def test_a_search_shows_what_the_caller_may_read(api: Api) -> None:
     assert {one["zone_id"] for one in await api.ok("GET", search, headers=headers)} == {"example.test."}
     assert len(await api.ok("GET", f"{search}&max=3")) == 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dnsvip.admin.powerdns_zones.FOUND_SIZE", 1000)
+        patch.setattr("dnsvip.admin.powerdns.zones.FOUND_SIZE", 1000)
         some = await api.ok("GET", f"{search}&max=100")
     assert 2 <= len(some) <= 4
     assert len(await api.ok("GET", f"{search}&max=100")) > 4
@@ -373,7 +373,7 @@ async def test_a_large_edit_is_made_apart(api: Api, monkeypatch: pytest.MonkeyPa
         here.append(len(wanted))
         return edited(before, wanted)
 
-    monkeypatch.setattr(powerdns_jobs, "edited", noted)
+    monkeypatch.setattr(jobs, "edited", noted)
     many = [change(f"_acme-challenge.n{at}.example.test.", "TXT", '"x"') for at in range(60)]
     assert (await api("PATCH", ZONE, {"rrsets": many[:2]})).status == 204
     assert here == [2]

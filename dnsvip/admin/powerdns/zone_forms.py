@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from dnsvip.admin.powerdns_forms import DNS_PORT, LOOSE, listed, replacements_of, validated, zone_id
+from dnsvip.admin.powerdns.forms import DNS_PORT, LOOSE, listed, replacements_of, validated, zone_id
 from dnsvip.dns.dnssec.keys import SigningKey
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.zones.edit import Replacement

@@ -10,8 +10,6 @@ from functools import partial
 
 from aiohttp import web
 
-from dnsvip.admin import powerdns_forms as forms
-from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http import bodies, collection
 from dnsvip.admin.http.auth import demand
 from dnsvip.admin.http.changing import change
@@ -20,10 +18,11 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import SMALL, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone, slowest
-from dnsvip.admin.powerdns import LIMIT, LIST, ONE, details, name_in, operation, zone_in, zone_pages
-from dnsvip.admin.powerdns_forms import SERVER
-from dnsvip.admin.powerdns_jobs import exported, found, new_zone, shown_sets, size_of
-from dnsvip.admin.powerdns_zone_forms import Creating, Setting
+from dnsvip.admin.powerdns import forms, zone_forms
+from dnsvip.admin.powerdns.forms import SERVER
+from dnsvip.admin.powerdns.jobs import exported, found, new_zone, shown_sets, size_of
+from dnsvip.admin.powerdns.records import LIMIT, LIST, ONE, details, name_in, operation, zone_in, zone_pages
+from dnsvip.admin.powerdns.zone_forms import Creating, Setting
 from dnsvip.site import Zone
 from dnsvip.site.plain import JsonObject, SiteObject, canonical_name
 from dnsvip.site.rights import Action

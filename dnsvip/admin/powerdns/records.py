@@ -1,5 +1,5 @@
 """/api/v1/servers/localhost/zones: the part of PowerDNS's API that programs use to maintain records; whole zones are
-in powerdns_zones.py.
+in zones.py.
 
 ACME clients, external-dns, lego and the like list zones, read one and patch its record sets; X-API-Key is a token.
 Zones stay texts in the store (dns/zones/edit.py says what an edit does to one). A token of the role `acme`
@@ -19,7 +19,6 @@ from typing import Any
 
 from aiohttp import web
 
-from dnsvip.admin import powerdns_forms as forms
 from dnsvip.admin.http import bodies, standby
 from dnsvip.admin.http.auth import ACTOR, CALLER, demand
 from dnsvip.admin.http.changing import change
@@ -30,8 +29,9 @@ from dnsvip.admin.http.resource import absent
 from dnsvip.admin.http.work import SMALL, aside, has_turn, is_small, locked, small_turn, turn, worked
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE, check, of_zone, slowest
-from dnsvip.admin.powerdns_forms import SERVER, SERVERS, Patching
-from dnsvip.admin.powerdns_jobs import CHALLENGE, LARGEST, edit, heads, read_patch, shown_sets
+from dnsvip.admin.powerdns import forms
+from dnsvip.admin.powerdns.forms import SERVER, SERVERS, Patching
+from dnsvip.admin.powerdns.jobs import CHALLENGE, LARGEST, edit, heads, read_patch, shown_sets
 from dnsvip.dns.zones.edit import Replacement
 from dnsvip.dns.zones.sets import NEAR, near_serial, soa_serial
 from dnsvip.errors import Conflict, DnsvipError, Problem

@@ -12,10 +12,9 @@ from dataclasses import replace
 
 import dns.rdatatype
 
-from dnsvip.admin import powerdns_forms as forms
-from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.powerdns import forms, zone_forms
 from dnsvip.dns.zones.edit import Replacement, edited
 from dnsvip.dns.zones.recent_sets import keep, sets_of
 from dnsvip.dns.zones.record import labels_of

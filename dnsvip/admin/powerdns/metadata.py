@@ -14,8 +14,6 @@ from typing import Annotated, ClassVar, NamedTuple
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
-from dnsvip.admin import powerdns_forms as forms
-from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import demand
 from dnsvip.admin.http.changing import change
@@ -23,8 +21,9 @@ from dnsvip.admin.http.json_objects import parse_object
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import SMALL
 from dnsvip.admin.objects.zones import ZONE
-from dnsvip.admin.powerdns import LIST, ONE, name_in, operation, zone_in
-from dnsvip.admin.powerdns_forms import NSEC3
+from dnsvip.admin.powerdns import forms, zone_forms
+from dnsvip.admin.powerdns.forms import NSEC3
+from dnsvip.admin.powerdns.records import LIST, ONE, name_in, operation, zone_in
 from dnsvip.site import DnssecDenial, Zone
 from dnsvip.site.plain import JsonObject, SiteObject, dump, parse
 from dnsvip.site.rights import Action

@@ -14,8 +14,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from aiohttp import web
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from dnsvip.admin import powerdns_forms as forms
-from dnsvip.admin import powerdns_zone_forms as zone_forms
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, demand
 from dnsvip.admin.http.changing import change
@@ -24,7 +22,8 @@ from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.work import SMALL
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.zones import ZONE
-from dnsvip.admin.powerdns import LIST, ONE, name_in, operation, zone_in
+from dnsvip.admin.powerdns import forms, zone_forms
+from dnsvip.admin.powerdns.records import LIST, ONE, name_in, operation, zone_in
 from dnsvip.dns.dnssec.keys import SigningKey
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import InvalidSite, Problem
