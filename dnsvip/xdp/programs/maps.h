@@ -84,6 +84,23 @@ struct {
 	__array(values, struct ring_map);
 } rings SEC(".maps");
 
+/* The numbers of the rings that addresses had last, by their hashes: so that what a flow will need of its pool is fetched
+ * while its address is (select.h). */
+#define HINTS 32 /* to a line */
+#define HINT_LINES 1024
+
+struct hint_line {
+	__u16 rings[HINTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HINT_LINES);
+	__type(key, __u32);
+	__type(value, struct hint_line);
+} ring_hints SEC(".maps");
+
 struct prefix6 {
 	__u32 bits;
 	__be64 address[2];

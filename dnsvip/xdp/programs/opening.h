@@ -140,7 +140,7 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 		w->maybe_decoded = 0;
 	if (w->maybe_decoded) {
 		w->flow_hash = key_hash6(&w->packet.key);
-		read_ahead(w, l);
+		read_ahead(w, site, l);
 	}
 	j->cluster = number;
 	j->client = j->session = 0;

@@ -53,31 +53,49 @@ static __always_inline struct ring *ring_at(__u32 number)
 	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
 }
 
-/* The position of a hash's place on a ring, in bits. */
-static __always_inline __u32 place_of(const struct ring *ring, __u64 hash)
+/* The server at a hash's place on a ring; NONE where there is none. */
+static __always_inline __u32 server_at(const struct ring *ring, __u64 hash)
 {
-	return hash % RING_SIZE * ring->bits;
-}
-
-/* The word that holds a place. */
-static __always_inline const __u16 *place_word(const struct ring *ring, __u32 place)
-{
-	__u32 number = place >> 4;
+	__u32 place = hash % RING_SIZE * ring->bits, number = place >> 4, server;
 
 	opaque(number);
 	if (number >= RING_SIZE)
-		return NULL;
+		return NONE;
 	opaque(number);
-	return &ring->places[number];
+	server = ring->places[number] >> (place & 15) & ((1U << (ring->bits & 31)) - 1);
+	server = ring->servers[server & (MAX_SERVERS - 1)];
+	return server < MAX_SERVERS ? server : NONE;
 }
 
-/* Prefetches what a new flow will need: the cached address, its row of the index, its place on the ring used last,
- * which is usually the same again, and the record of the oldest new flow, which it usually gets. */
-static __always_inline void read_ahead(const struct work *w, const struct lanes *l)
+/* The hint to the ring of an address. */
+static __always_inline __u16 *ring_hint(__u64 address)
+{
+	__u32 number = address >> 8 & (HINT_LINES - 1);
+	struct hint_line *line = bpf_map_lookup_elem(&ring_hints, &number);
+
+	return line ? &line->rings[address & (HINTS - 1)] : NULL;
+}
+
+/* Prefetches a server that a new flow of an address will probably go to: the address is usually of the same pool as the
+ * one before with the same hint, whose entry in the decode cache tells, but later. */
+static __always_inline void read_server_ahead(const struct work *w, const struct site *site)
+{
+	const __u16 *hint = ring_hint(w->address_hash);
+	const struct ring *ring = hint ? ring_at(*hint) : NULL;
+	__u32 number = ring ? server_at(ring, w->flow_hash) : NONE;
+	struct hop *hop = bpf_map_lookup_elem(&hops, &number);
+
+	if (hop)
+		(void)*(volatile __u64 *)&hop->until;
+	opaque(number);
+	(void)*(const volatile __u8 *)&site->servers[number & (MAX_SERVERS - 1)].mode;
+}
+
+/* Prefetches what a new flow will need: the cached address, its row of the index, the record of the oldest new flow, which
+ * it usually gets, and its server. */
+static __always_inline void read_ahead(const struct work *w, const struct site *site, const struct lanes *l)
 {
 	struct row *row = row_at(w->index_hash & l->row_mask);
-	struct ring *ring = ring_at(w->ring);
-	const __u16 *place = ring ? place_word(ring, place_of(ring, w->flow_hash)) : NULL;
 	struct decoded *d = decoded_at(l, w->address_hash, 0);
 	struct flow *flow = record_at(l->cursor % l->new_places);
 
@@ -85,8 +103,7 @@ static __always_inline void read_ahead(const struct work *w, const struct lanes 
 		(void)*(volatile __u64 *)&d->address.lo;
 	if (row)
 		(void)*(volatile __u32 *)&row->words[MARK];
-	if (place)
-		(void)*(const volatile __u16 *)place;
+	read_server_ahead(w, site);
 	if (flow) {
 		(void)*(volatile __u8 *)&flow->state;
 		(void)*(volatile __u64 *)&flow->key.source[0];
@@ -97,22 +114,19 @@ static __always_inline void read_ahead(const struct work *w, const struct lanes 
 static __always_inline __u32 pick(struct work *w, const struct site *site, __u32 pool, __u32 version, __u64 hash)
 {
 	const struct ring *ring;
-	const __u16 *word;
-	__u32 place, server;
+	__u32 number;
+	__u16 *hint;
 
 	if (pool >= MAX_POOLS)
 		return NONE;
-	w->ring = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
-	ring = ring_at(w->ring);
+	number = version == 4 ? site->pools[pool].ring4 : site->pools[pool].ring6;
+	ring = ring_at(number);
 	if (!ring)
 		return NONE;
-	place = place_of(ring, hash);
-	word = place_word(ring, place);
-	if (!word)
-		return NONE;
-	server = *word >> (place & 15) & ((1U << (ring->bits & 31)) - 1);
-	server = ring->servers[server & (MAX_SERVERS - 1)];
-	return server < MAX_SERVERS ? server : NONE;
+	hint = ring_hint(w->address_hash);
+	if (hint && *hint != number)
+		*hint = number;
+	return server_at(ring, hash);
 }
 
 /* Whether a server keeps its flows of an IP version: under nat only those of its own. */
@@ -418,7 +432,7 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 	j->cluster = cluster;
 	if (w->maybe_decoded) {
 		w->flow_hash = key_hash(&w->packet.key);
-		read_ahead(w, l);
+		read_ahead(w, site, l);
 	}
 	verify(w, site);
 	w->client = j->client;

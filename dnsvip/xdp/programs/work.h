@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The working memory of one packet: per processor, so that the stack stays small. Nothing in it outlives the packet
- * but the cached second, cluster and ring. */
+ * but the cached second and cluster. */
 #pragma once
 #include "maps.h"
 #include "aes.h"
@@ -42,7 +42,6 @@ struct work {
 	__u64 second_start;
 	__u32 seconds;
 	__u32 cluster; /* of the packet before */
-	__u32 ring;    /* of the packet before */
 	__u8 maybe_decoded;   /* the packet's destination may be in the decode cache */
 	__u8 forged;          /* the packet's destination is known to be forged */
 	__u8 running;         /* the packet is of a new flow, and not the first of it */

@@ -51,6 +51,35 @@ def test_pools_of_every_size(kernel: None, program: Kernel, count: int, bits: in
     assert bits in {TYPES.struct("ring").unpack(inner.get(u32(0)) or b"")["bits"] for inner in rings(program)}
 
 
+def test_hints_to_rings_are_not_believed(kernel: None, program: Kernel) -> None:
+    """Whichever ring an address is said to have had, and be there none, its flows go to the servers of its pool, whose
+    ring the hint names from then on."""
+    tables = DispatchTables(snapshot(with_pool("fast", servers=servers("fast", 100))))
+    program.forget()
+    program.writer.apply(tables)
+    ring, hints = tables.ring("fast", 6), program.maps["ring_hints"]
+    now, vip = int(NOW) * SECOND, address("gold", 3)
+    assert program.see(segment(vip, port=1), now).reason == "issued"
+    named = set()
+    for number in (0, 1, 5, 1023, 1024, 65_535):
+        hints.put_many(
+            b"".join(map(u32, range(hints.max_entries))), number.to_bytes(2, "little") * 32 * hints.max_entries
+        )
+        for port in range(100 + number, 120 + number):
+            packet = segment(vip, port=port & 0xFFFF)
+            target = ring.pick(flow_hash(parse(packet).key))
+            assert target is not None
+            assert program.see(packet, now).server.split("/")[1] == target.name
+        named |= learned(hints) - {number}
+    assert len(named) == 1
+
+
+def learned(hints: Map) -> set[int]:
+    """The numbers of rings in the hints."""
+    with hints.mapped() as data:
+        return {int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2)}
+
+
 def rings(program: Kernel) -> Iterator[Map]:
     """The rings in the map."""
     for number in range(64):
