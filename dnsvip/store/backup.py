@@ -14,7 +14,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -143,7 +143,7 @@ class Backups:
                 raise Conflict([Problem("database", text)])
             start, generation = time.monotonic(), max(before, header.generation) + 1
             floor = max(await floor_of(connection), await highest(connection) + 1)
-            count = await _restore(connection, path, old, self._session.kek, generation, progress)
+            count = await _restore(connection, path, header, old, self._session.kek, generation, progress)
             of_backup = header.key_floor if header.key_floor is not None else await floor_of_history(connection)
             await leave_room(connection, max(floor, of_backup))
             entry = AuditEntry("+", "backup", "restored", None, json.dumps({"at": header.at, "rows": count}))
@@ -196,32 +196,50 @@ def check(path: Path, kek: KeyEncryptionKey, progress: Progress) -> tuple[Header
 
     Raises StoreError for a truncated or altered one, SecretError for one under another key.
     """
+    header, count = read_header(path), 0
+    for count, _ in enumerate(_sealed(path, kek, header), 1):
+        if count % ROWS == 1:
+            progress(count - 1)
+    return header, count
+
+
+def _sealed(path: Path, kek: KeyEncryptionKey, header: Header) -> Iterator[bytes]:
+    """The lines of the rows. After the last one, and where the file has another header, raises StoreError unless the
+    seal holds for what was read now: others may write to the file meanwhile."""
     with _reading(path) as file:
         line = file.readline()
-        header = _header(line, path)
-        sealing = kek.sealing(header.key_check, CHECK_CONTEXT, bytes.fromhex(json.loads(line)["salt"]))
+        if _header(line, path) != header:
+            raise StoreError(f"{path}: is another file now, and nothing of it is used")
+        sealing = kek.sealing(header.key_check, CHECK_CONTEXT, _salt(line, path))
         sealing.update(line)
         for count, line in enumerate(file):
             if line.startswith(b"{"):
                 _check_end(line, count, sealing.hexdigest(), path, more=file.read(1))
-                return header, count
+                return
             sealing.update(line)
-            if count % ROWS == 0:
-                progress(count)
+            yield line
     raise StoreError(f"{path}: its end is missing; the backup was cut")
 
 
+def _salt(line: bytes, path: Path) -> bytes:
+    try:
+        return bytes.fromhex(json.loads(line)["salt"])
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{path}: is no backup of dnsvip") from None
+
+
 async def _restore(
-    connection: AsyncConnection, path: Path, old: KeyEncryptionKey, new: KeyEncryptionKey, generation: int,
-    progress: Progress,
+    connection: AsyncConnection, path: Path, header: Header, old: KeyEncryptionKey, new: KeyEncryptionKey,
+    generation: int, progress: Progress,
 ) -> int:  # fmt: skip
-    """Replace everything in the database with the rows of a verified backup, secrets rewrapped with `new`; the number
-    of rows. The database gets a new identity, so that nodes load it whole."""
+    """Replace everything in the database with the rows of a backup, secrets rewrapped with `new`; the number of rows.
+    Raises StoreError where its seal does not hold any more. The database gets a new identity, so that nodes load it
+    whole."""
     async with without_state_index(connection):
         for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, console_session, node):
             await connection.execute(delete(table))
     count = 0
-    async for table, rows in _batches(path):
+    async for table, rows in _batches(_sealed(path, old, header)):
         for row in rows if table is token else ():
             row.setdefault("seal", seal_of(row))  # those of earlier versions
         for row in rows if table.name in SECRETS else ():
@@ -240,9 +258,9 @@ async def _restore(
     return count
 
 
-async def _batches(path: Path) -> AsyncIterator[tuple[Table, list[dict[str, Any]]]]:
+async def _batches(lines: Iterable[bytes]) -> AsyncIterator[tuple[Table, list[dict[str, Any]]]]:
     """Rows of one table at a time, in the order of the file. Audit rows are renumbered in that order."""
-    for name, rows in _grouped(path):
+    for name, rows in _grouped(lines):
         table = TABLES[name]
         known = {column.name for column in stored_columns(table)} - ({"id"} if table is audit else set())
         binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
@@ -255,20 +273,16 @@ async def _batches(path: Path) -> AsyncIterator[tuple[Table, list[dict[str, Any]
 TABLES: Mapping[str, Table] = {table.name: table for table in PARTS}
 
 
-def _grouped(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _grouped(lines: Iterable[bytes]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     name = ""
     rows: list[dict[str, Any]] = []
-    with _reading(path) as file:
-        file.readline()
-        for line in file:
-            if line.startswith(b"{"):
-                break
-            table, row = json.loads(line)
-            if rows and (table != name or len(rows) == ROWS):
-                yield name, rows
-                rows = []
-            name = table
-            rows.append(row)
+    for line in lines:
+        table, row = json.loads(line)
+        if rows and (table != name or len(rows) == ROWS):
+            yield name, rows
+            rows = []
+        name = table
+        rows.append(row)
     if rows:
         yield name, rows
 

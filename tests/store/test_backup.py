@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import LargeBinary
@@ -16,6 +17,7 @@ from dnsvip.site import Client, DnsToken, Match, Site, Step
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store import backup as backup_module
 from dnsvip.store.backup import PARTS, read_header
 from dnsvip.store.database import tables
 from dnsvip.store.keys.rewrap import SECRETS
@@ -154,6 +156,7 @@ def _sealed_again(text: str) -> str:
         (_sealed_again, "its seal is broken"),
         (lambda text: text + text, "its seal is broken"),
         (lambda _: "nonsense\n", "is no backup of dnsvip"),
+        (lambda text: text.replace('"salt"', '"slat"', 1), "is no backup of dnsvip"),
         (lambda text: text.replace('"version":1', '"version":2', 1), "was made by a later version"),
     ],
 )
@@ -168,6 +171,29 @@ async def test_altered_backups_are_not_used(
     assert file.read_text() != text
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
     with pytest.raises(StoreError, match=message):
+        await other.backups.restore(file, "me")
+    assert await other.generation() == 0
+    await other.close()
+
+
+@pytest.mark.parametrize("damage", [_cut, _altered, _without_row])
+async def test_backups_altered_after_a_look(
+    rich: Store, kek: KeyEncryptionKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[str], str]
+) -> None:
+    """Who alters a backup after its seal was verified gets nothing of it in."""
+    file = tmp_path / "b"
+    await rich.backups.write(file, 1.0)
+
+    verify = backup_module.check
+
+    def check(*arguments: Any) -> Any:
+        checked = verify(*arguments)
+        file.write_text(damage(file.read_text()))
+        return checked
+
+    monkeypatch.setattr(backup_module, "check", check)
+    other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
+    with pytest.raises(StoreError, match=r"its seal is broken|its end is missing"):
         await other.backups.restore(file, "me")
     assert await other.generation() == 0
     await other.close()
@@ -189,6 +215,7 @@ async def test_other_key(rich: Store, kek: KeyEncryptionKey, tmp_path: Path) -> 
 KILLED = """
 import asyncio, os, signal, sys, threading
 from pathlib import Path
+from typing import Any
 from dnsvip.store import KeyEncryptionKey, Store
 def die(rows):  # the file is checked in a thread of its own, before any row is written
     if threading.current_thread() is threading.main_thread() and rows >= 8000:
