@@ -84,7 +84,7 @@ class Provider:
                     self._metadata = _metadata(await self._get(_well_known(self.settings.issuer)), self.settings.issuer)
                     self._fetched = now
                 except SignInError:
-                    self._failed = now
+                    self._failed = time.monotonic()  # who waited meanwhile does not wait as long once more
                     raise
             return self._metadata
 
@@ -130,7 +130,7 @@ class Provider:
                 try:
                     self._keys, self._keys_fetched = _keys(await self._get(metadata.jwks)), now
                 except SignInError:
-                    self._keys_failed = now
+                    self._keys_failed = time.monotonic()
                     raise
             return self._keys
 

@@ -457,6 +457,17 @@ async def test_a_provider_that_misbehaves(at: World, place: str, answer: Any, mo
     assert time.monotonic() - begun < 4
 
 
+async def test_many_wait_for_a_silent_provider(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many begin to sign in, they wait for one answer together, not for one each after the other."""
+    monkeypatch.setattr(provider_module, "SECONDS", 1.0)
+    monkeypatch.setattr(provider_module, "FAILED_SECONDS", 1.0)
+    at.provider.answers[PLACES[0]] = slow
+    starts = [at.browser.get("/console/oidc/start", allow_redirects=False) for _ in range(10)]
+    for answer in await asyncio.gather(*starts):
+        assert answer.headers["Location"] == "/console/#/signin?why=provider"
+    assert at.provider.asked.count(PLACES[0]) <= 2
+
+
 WRONG: list[dict[str, Any]] = [
     {"issuer": "http://127.0.0.1:1"},
     {"issuer": None},
