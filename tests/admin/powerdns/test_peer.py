@@ -25,7 +25,7 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from tests.admin.conftest import Api
-from tests.admin.powerdns_calls import EXPLAINED, ZONE, Call, Calls
+from tests.admin.powerdns.calls import EXPLAINED, ZONE, Call, Calls
 from tests.long import long_or
 
 SCHEMA = Path("/usr/share/doc/pdns-backend-sqlite3/schema.sqlite3.sql")
@@ -318,7 +318,7 @@ SETTINGS = [
     Call("DELETE", "/set.test."),
 ]
 """Calls about metadata and keys, one after the other. PowerDNS takes values that dnsvip refuses, as it could not do
-what they say: test_powerdns.py has them."""
+what they say: test_records.py has them."""
 
 
 async def test_settings_and_keys(sides: tuple[Side, Side]) -> None:
