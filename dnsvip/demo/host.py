@@ -79,8 +79,12 @@ class Host:
                 env=_environment(env),
                 start_new_session=True,  # Ctrl-C is for us: we stop it in our own order
             )
-        self._started.append(process)
+        self.keep(process)
         return process
+
+    def keep(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop a process with the world at the latest."""
+        self._started.append(process)
 
     def command(self, *argv: str | Path) -> list[str]:
         """The command line that runs `argv` in this host."""

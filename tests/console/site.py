@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dnsvip.demo.netns import Host, World
+from tests import preloaded
+from tests.network.hosted import start_on
 from tests.node.serving import NODE, Node, node, within
 
 CLIENTS = 130
@@ -38,7 +40,7 @@ class Site:
 
     def __init__(self, serving: Node, folder: Path) -> None:
         self.node, self.folder = serving, folder
-        self.dispatcher: subprocess.Popen[bytes] | None = None
+        self.dispatcher: preloaded.Process | subprocess.Popen[bytes] | None = None
         self._host: Host | None = None
         self._stopped = threading.Event()
 
@@ -97,8 +99,7 @@ class Site:
         assert self._host is not None
         log = self.folder / "dispatch.log"
         log.unlink(missing_ok=True)
-        argv = (sys.executable, "-m", "dnsvip", "dispatch", self.folder / "node.toml")
-        process = self._host.start(*argv, log=log)
+        process = start_on(self._host, "dispatch", self.folder / "node.toml", log=log)
         within(60, lambda: (log.exists() and "dispatching" in log.read_text()) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         self.dispatcher = process

@@ -21,9 +21,8 @@ from dnsvip.demo.netns import Host, World
 from dnsvip.store import KeyEncryptionKey, NodeReport, Store
 from tests import postgres
 from tests.network.dispatching import apply
+from tests.network.hosted import DNSVIP, run_on
 from tests.node.serving import NODE, Node, node, within
-
-DNSVIP = (sys.executable, "-m", "dnsvip")
 
 
 @pytest.fixture
@@ -267,8 +266,9 @@ def test_a_server(tmp_path: Path) -> None:
 
 
 def _in(host: Host, folder: Path, *before: str, options: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    argv = (*before, *DNSVIP, "doctor", str(folder / "node.toml"), "--json", *options)
-    return list(json.loads(host.run(*argv, check=False).stdout)["findings"])
+    argv = ("doctor", str(folder / "node.toml"), "--json", *options)
+    done = host.run(*before, *DNSVIP, *argv, check=False) if before else run_on(host, *argv, check=False)
+    return list(json.loads(done.stdout)["findings"])
 
 
 def test_exit_codes_are_documented() -> None:

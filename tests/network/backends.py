@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dnsvip.demo.netns import Host, World
-from tests.network.dispatching import DNSVIP, Capture, apply, clusters, read_snapshot, wait_until
+from tests.network.dispatching import Capture, apply, clusters, read_snapshot, wait_until
+from tests.network.hosted import run_on, start_on
 
 WHOLE = 12_000_000
 """Bytes of a download."""
@@ -134,7 +135,7 @@ class Backends:
             self._furnish(name, host)
         (folder / "node.toml").write_text(NODE)
         apply(folder, SITE)
-        self.process = self.dispatcher.start(*DNSVIP, "dispatch", folder / "node.toml", log=folder / "dispatch.log")
+        self.process = start_on(self.dispatcher, "dispatch", folder / "node.toml", log=folder / "dispatch.log")
         wait_until(lambda: (folder / "state" / "dispatch.sock").exists() or self.process.poll() is not None, 30)
         wait_until(lambda: self.states("lonely") == {"nobody": "down"}, 30)
 
@@ -223,7 +224,7 @@ class Backends:
 
     def dnsvip(self, *argv: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a dnsvip command on the dispatcher's host."""
-        done = self.dispatcher.run(*DNSVIP, *argv, check=False)
+        done = run_on(self.dispatcher, *argv, check=False)
         assert not ok or done.returncode == 0, (argv, done.stderr)
         return done
 

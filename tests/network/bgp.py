@@ -17,8 +17,9 @@ from typing import Any
 
 from dnsvip.demo.host import stop
 from dnsvip.demo.netns import Host
-from tests.network.dispatching import DNSVIP, wait_until, with_store
+from tests.network.dispatching import wait_until, with_store
 from tests.network.field import PREFIX, PREFIX4, Field
+from tests.network.hosted import start_on
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "bgp"
 FRR = Path("/usr/lib/frr")
@@ -138,7 +139,7 @@ class Fabric(Field):
     def serve_dns(self, name: str) -> subprocess.Popen[bytes]:
         """Start a DNS node beside a dispatcher; return once it answers."""
         host = self.dispatchers[name]
-        process = host.start(*DNSVIP, "serve", self.folder / f"{name}.toml", log=self.folder / f"{name}-dns.log")
+        process = start_on(host, "serve", self.folder / f"{name}.toml", log=self.folder / f"{name}-dns.log")
         dig = ("dig", f"@{ANYCAST}", "+short", "+tries=1", "+time=1", "TXT", f"version.{ZONE_NAME}")
         wait_until(lambda: "1" in host.run(*dig, check=False).stdout, 60)
         return process

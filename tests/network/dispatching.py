@@ -25,9 +25,9 @@ from dnsvip.site.io.files import load_node, zone_files
 from dnsvip.site.plan import plan
 from dnsvip.site.site_file import build_site
 from dnsvip.store import KeyEncryptionKey, Store
+from tests.network.hosted import start_on
 
 Result = TypeVar("Result")
-DNSVIP = (sys.executable, "-m", "dnsvip")
 PLAIN = "2001:db8:a:1::1"
 SERVERS = {"fast-1": "fd00:10::11", "fast-2": "fd00:10::12", "nat-1": "fd00:10::21", "nat-2": "fd00:10::22"}
 TIERS = {"fast": 1, "translated": 2, "held": 3, "half": 4, "blocked": 15}
@@ -153,9 +153,7 @@ class Ground:
     def dispatch(self) -> subprocess.Popen[bytes]:
         """Start a dispatcher; return once it forwards."""
         before = self.log.count("dispatching")
-        process = self.dispatcher.start(
-            *DNSVIP, "dispatch", self.folder / "node.toml", log=self.folder / "dispatch.log"
-        )
+        process = start_on(self.dispatcher, "dispatch", self.folder / "node.toml", log=self.folder / "dispatch.log")
         wait_until(lambda: self.log.count("dispatching") > before or process.poll() is not None)
         assert process.poll() is None, self.log
         return process

@@ -24,7 +24,8 @@ import pytest
 from dnsvip.demo.kernel import face, mount_pins
 from dnsvip.demo.netns import Host, World
 from dnsvip.store import Store
-from tests.network.dispatching import DNSVIP, apply, clusters, read_snapshot, wait_until, with_store
+from tests.network.dispatching import apply, clusters, read_snapshot, wait_until, with_store
+from tests.network.hosted import run_on, start_on
 
 TRAFFIC = Path(__file__).with_name("traffic.py")
 PREFIX, PREFIX4 = "2001:db8:a:1::/64", "192.0.2.0/28"
@@ -141,7 +142,7 @@ class Field:
         """Make the servers unwrap tunnel packets in the kernel program."""
         for name, host in self.servers.items():
             self.segment.run("ethtool", "-K", name, "tx", "off")
-            host.run(*DNSVIP, "xdp", "decap", "eth0", f"fd00:10::2{name[1:]}", "--pins", self.pins / name, timeout=90)
+            run_on(host, "xdp", "decap", "eth0", f"fd00:10::2{name[1:]}", "--pins", self.pins / name, timeout=90)
 
     def wire_nat(self) -> None:
         """Connect the server of pool nat, whose default route is d1."""
@@ -172,17 +173,14 @@ class Field:
         self,
         name: str,
         *options: str,
-        python: Sequence[str] = DNSVIP[1:],
+        command: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        prefix: Sequence[str] = (),
     ) -> None:
-        """Start a dispatcher; return once it forwards."""
+        """Start a dispatcher, by a `command` of one's own where there is one; return once it forwards."""
         before = self.log(name).count("dispatching")
-        process = self.dispatchers[name].start(
-            *(*prefix, sys.executable, *python, "dispatch", *options, self.folder / f"{name}.toml"),
-            log=self.folder / f"{name}.log",
-            env=env,
-        )
+        host, argv = self.dispatchers[name], ("dispatch", *options, self.folder / f"{name}.toml")
+        log = self.folder / f"{name}.log"
+        process = host.start(*command, *argv, log=log, env=env) if command else start_on(host, *argv, log=log)
         wait_until(lambda: self.log(name).count("dispatching") > before or process.poll() is not None, VERIFYING)
         assert process.poll() is None, self.log(name)
         self.processes[name] = process

@@ -28,11 +28,12 @@ from dnsvip.demo.netns import World
 from dnsvip.site import Client, Site, Snapshot
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, Store
+from tests import preloaded
 from tests.network.dispatching import wait_until
+from tests.network.hosted import start_on
 from tests.node.serving import free_port
 from tests.samples import make_site
 
-DNSVIP = Path(sys.executable).with_name("dnsvip")
 SITE: Mapping[str, Any] = {
     "cluster": {
         "web": {
@@ -72,7 +73,7 @@ class Server:
 
     name: str
     port: int
-    process: subprocess.Popen[bytes]
+    process: preloaded.Process
 
     def ask(self) -> int:
         """The address that acme gets; raises OSError or ValueError if there is none."""
@@ -95,7 +96,7 @@ class Dispatcher:
 
     name: str
     folder: Path
-    process: subprocess.Popen[bytes]
+    process: preloaded.Process | subprocess.Popen[bytes]
     sender: subprocess.Popen[bytes]
 
     def send(self, address: int) -> None:
@@ -180,7 +181,7 @@ class Fleet:
     def _serve(self, name: str) -> None:
         port = free_port()
         with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen([DNSVIP, "serve", self._node(name, port)], stdout=log, stderr=log)
+            process = preloaded.start("serve", self._node(name, port), out=log, error=log)
         self.servers.append(Server(name, port, process))
 
     def _dispatch(self, name: str) -> None:
@@ -195,8 +196,7 @@ class Fleet:
         host.forwarding()
         host.route("default", "via", f"2001:db8:{number}::1")
         front.route("2001:db8:a:1::/64", "via", f"2001:db8:{number}::2")
-        argv = [sys.executable, "-m", "dnsvip", "dispatch", self._node(name, 53)]
-        process = host.start(*argv, log=self.folder / f"{name}.log")
+        process = start_on(host, "dispatch", self._node(name, 53), log=self.folder / f"{name}.log")
         sender = subprocess.Popen(front.command(sys.executable, "-c", SENDER), stdin=subprocess.PIPE)
         self.dispatchers.append(Dispatcher(name, self.folder, process, sender))
 

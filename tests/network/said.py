@@ -23,6 +23,7 @@ from dnsvip.client.io import files
 from dnsvip.demo.netns import World
 from tests.network.dispatching import Capture, apply, read_snapshot, wait_until
 from tests.network.field import Field
+from tests.network.hosted import run_on, start_on
 
 NAME = "www.example.test"
 ROUTER, HOME, ROUTED = "2001:db8:77::1", "2001:db8:77::10", "2001:db8:99::10"
@@ -136,8 +137,7 @@ class SaidField(Field):
     def _name_server(self) -> None:
         (self.folder / "dns.toml").write_text(NODE)
         (self.folder / "unbound.conf").write_text(UNBOUND.replace("FOLDER", str(self.folder)))
-        dnsvip = (sys.executable, "-m", "dnsvip", "serve", self.folder / "dns.toml")
-        self.router.start(*dnsvip, log=self.folder / "dns.log")
+        start_on(self.router, "serve", self.folder / "dns.toml", log=self.folder / "dns.log")
         self.router.start("unbound", "-d", "-c", self.folder / "unbound.conf", log=self.folder / "unbound.log")
         dig = ("dig", f"@{ROUTER}", "+short", "+tries=1", "+time=1", NAME, "AAAA")
         wait_until(lambda: self.client.run(*dig, check=False).stdout.strip() == PLAIN, 60)
@@ -157,9 +157,7 @@ class SaidField(Field):
 
     def dnsvip(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `dnsvip client`."""
-        return self.client.run(
-            sys.executable, "-m", "dnsvip", "client", *words, env=self.environment, check=check, timeout=60
-        )
+        return run_on(self.client, "client", *words, env=self.environment, check=check, timeout=60)
 
     @property
     def environment(self) -> dict[str, str]:

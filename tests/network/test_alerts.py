@@ -13,8 +13,9 @@ import pytest
 
 from dnsvip.demo.netns import World
 from tests.alerts import Scrape, Stage, fires, scraped
-from tests.network.dispatching import DNSVIP, PLAIN, Ground, apply, clusters, wait_until
+from tests.network.dispatching import PLAIN, Ground, apply, clusters, wait_until
 from tests.network.field import TRAFFIC
+from tests.network.hosted import DNSVIP, run_on, start_on
 
 JOB, OWN = "dnsvip-dispatch", "fd00:10::2"
 MORE = """
@@ -67,7 +68,7 @@ class Watched(Ground):
     def noun(self, *argv: str) -> str:
         """One of the API's commands."""
         where = ("--api", "127.0.0.1:8053", "--token-file", self.folder / "token")
-        return self.dispatcher.run(*DNSVIP, *argv, *where).stdout
+        return run_on(self.dispatcher, *argv, *where).stdout
 
     def look(self) -> Scrape:
         """A scrape of the dispatcher."""
@@ -116,8 +117,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with World() as world:
         made = Watched(world, folder)
         restarted(made, lambda text: text.replace("flows = 5000", "flows = 1024") + MORE)
-        made.dispatcher.start(
-            *DNSVIP, "serve", folder / "node.toml", "--token-file", folder / "token", log=folder / "serve.log"
+        start_on(
+            made.dispatcher, "serve", folder / "node.toml", "--token-file", folder / "token", log=folder / "serve.log"
         )
         wait_until(lambda: "ready" in (folder / "serve.log").read_text(), 40)
         wait_until(lambda: healthy(made, "fast-1") == healthy(made, "fast-2") == 1, SECONDS)

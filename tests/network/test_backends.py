@@ -13,7 +13,8 @@ import pytest
 
 from dnsvip.demo.netns import World
 from tests.network.backends import CLIENT, SERVERS, WHOLE, Backends
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
+from tests.network.hosted import DNSVIP, run_on, start_on
 
 pytestmark = pytest.mark.network
 WEB = {"web-1", "web-2"}
@@ -154,8 +155,7 @@ def test_an_agents_load_is_a_share(ground: Backends) -> None:
 
 def test_operators_drain_and_down(ground: Backends) -> None:
     """By the CLI: drain keeps established flows, down moves them, up restores the server; every node sees it."""
-    serving = ground.dispatcher.start(
-        *DNSVIP, "serve", ground.folder / "node.toml", "--token-file", ground.folder / "token",
+    serving = start_on(ground.dispatcher, "serve", ground.folder / "node.toml", "--token-file", ground.folder / "token",
         log=ground.folder / "serve.log",
     )  # fmt: skip
     wait_until((ground.folder / "token").exists, 30)
@@ -163,7 +163,7 @@ def test_operators_drain_and_down(ground: Backends) -> None:
 
     def dnsvip(*argv: str) -> str:
         env = {"DNSVIP_TOKEN": token}
-        done = ground.dispatcher.run(*DNSVIP, *argv, check=False, env=env)
+        done = run_on(ground.dispatcher, *argv, check=False, env=env)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

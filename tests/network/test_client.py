@@ -20,12 +20,12 @@ from dnsvip.client.io import files
 from dnsvip.demo.netns import Host, World
 from tests.client.conftest import certificate  # noqa: F401 - a fixture
 from tests.client.test_agent import CLUSTER, CODEC, ISSUED, NAME, enrolment
+from tests.network.hosted import run_on, start_on
 
 pytestmark = pytest.mark.network
 
 SOURCE = IPv6Address("2001:db8:77::5")
 DNS = "127.0.0.1:5353"
-DNSVIP = (sys.executable, "-m", "dnsvip", "client")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -39,7 +39,7 @@ class Scene:
 
     def client(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {"DNSVIP_ENROLMENT": str(self.file), "PYTHONPATH": str(ROOT)}
-        return self.host.run(*DNSVIP, *words, env=environment, check=check)
+        return run_on(self.host, "client", *words, env=environment, check=check)
 
     def enrol(self, enrolled: Enrolment) -> None:
         files.save(enrolled, self.file)
@@ -140,7 +140,7 @@ def test_without_enrolment(scene: Scene, tmp_path: Path) -> None:
     """Without an enrolment curl under exec reaches the plain VIP."""
     words = ("exec", "--server", DNS, *scene.curl(f"https://{NAME}/"))
     environment = {"XDG_CONFIG_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    seen = json.loads(scene.host.run(*DNSVIP, *words, env=environment).stdout)
+    seen = json.loads(run_on(scene.host, "client", *words, env=environment).stdout)
     assert IPv6Address(seen["to"]) == CLUSTER.plain
 
 
@@ -210,7 +210,7 @@ def test_stub(scene: Scene, tmp_path: Path) -> None:
     environment = {"DNSVIP_ENROLMENT": str(scene.file), "PYTHONPATH": str(ROOT)}
     log = tmp_path / "log"
     listening = ("stub", "--listen", "127.0.0.1:53", "--upstream", DNS)
-    stub = scene.host.start(*DNSVIP, *listening, env=environment, log=log)
+    stub = start_on(scene.host, "client", *listening, env=environment, log=log)
     until(lambda: log.exists() and "answering at 127.0.0.1:53" in log.read_text(), log)
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     private = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
@@ -273,7 +273,7 @@ def test_ipv4_by_the_stub(scene4: Scene, tmp_path: Path) -> None:
     scene4.enrol(enrolment(DNS))
     environment = {"DNSVIP_ENROLMENT": str(scene4.file), "PYTHONPATH": str(ROOT)}
     stub = ("stub", "--listen", "127.0.0.1:5300", "--upstream", "127.0.0.1:1")
-    process = scene4.host.start(*DNSVIP, *stub, env=environment, log=tmp_path / "log")
+    process = start_on(scene4.host, "client", *stub, env=environment, log=tmp_path / "log")
     try:
         until(lambda: ":5300" in scene4.host.run("ss", "-Hlun").stdout, tmp_path / "log")
         dig = ("dig", "@127.0.0.1", "-p", "5300", "+tries=1", NAME)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from dnsvip.demo.netns import CommandFailed, World
-from tests.network.dispatching import DNSVIP, PLAIN, SERVERS, SITE, Ground, apply, wait_until
+from tests.network.dispatching import PLAIN, SERVERS, SITE, Ground, apply, wait_until
+from tests.network.hosted import DNSVIP, run_on
 
 pytestmark = pytest.mark.network
 
@@ -247,7 +248,7 @@ def test_nothing_is_left_behind(ground: Ground) -> None:
     assert kernel_settings(ground)
     process = ground.dispatch()
     assert ground.who(PLAIN) in ("fast-1", "fast-2")
-    second = ground.dispatcher.run(*DNSVIP, "dispatch", ground.folder / "node.toml", check=False)
+    second = run_on(ground.dispatcher, "dispatch", ground.folder / "node.toml", check=False)
     assert second.returncode == 3
     assert "another dispatcher" in second.stderr
     assert ground.who(PLAIN) in ("fast-1", "fast-2")
@@ -266,7 +267,7 @@ def test_a_host_that_does_not_forward_is_reported(world: World, tmp_path: Path) 
     host = world.host("alone")
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n')
     apply(tmp_path, SITE.replace("FAST1", "1"))
-    failed = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
+    failed = run_on(host, "dispatch", tmp_path / "node.toml", check=False)
     assert failed.returncode == 3
     assert "ip_forward=1" in failed.stderr
 
@@ -282,10 +283,10 @@ def test_what_is_missing_is_said(world: World, tmp_path: Path) -> None:
     )  # fmt: skip
     assert (poor.returncode, "CAP_NET_ADMIN" in poor.stderr) == (3, True), poor.stderr
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n[dispatch]\nmode = "xdp"\n')
-    xdp = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
+    xdp = run_on(host, "dispatch", tmp_path / "node.toml", check=False)
     assert (xdp.returncode, "dispatch.interface: missing" in xdp.stderr) == (2, True), xdp.stderr
     (tmp_path / "node.toml").write_text('database = "sqlite:///site.db"\n[dispatch]\ninterface = "eth9"\n')
-    nowhere = host.run(*DNSVIP, "dispatch", tmp_path / "node.toml", check=False)
+    nowhere = run_on(host, "dispatch", tmp_path / "node.toml", check=False)
     assert (nowhere.returncode, "'eth9' does not exist" in nowhere.stderr) == (3, True), nowhere.stderr
 
 

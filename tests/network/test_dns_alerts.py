@@ -16,7 +16,8 @@ import pytest
 from dnsvip.demo.netns import Host, World
 from tests.alerts import Scrape, Stage, fires, scraped
 from tests.dns.io.test_fairness import HEAD, NAME, long_record
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
+from tests.network.hosted import start_on
 from tests.node.serving import DATABASE, node
 
 SERVER, HONEST, FLOODER = "10.0.0.2", "198.51.100.10", "203.0.113.66"
@@ -80,7 +81,7 @@ class Served:
             made.apply()
         (self.folder / "node.toml").write_text(NODE)
         log = self.folder / "log"
-        self.server.start(*DNSVIP, "serve", self.folder / "node.toml", "--token-file", self.token, log=log)
+        start_on(self.server, "serve", self.folder / "node.toml", "--token-file", self.token, log=log)
         wait_until(lambda: "ready" in log.read_text(), SECONDS)
         self.sign_in()
 

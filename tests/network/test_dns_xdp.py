@@ -23,9 +23,10 @@ from dnsvip.demo.netns import World
 from dnsvip.site import ClientState
 from dnsvip.store import Store
 from tests.long import long_or
-from tests.network.dispatching import DNSVIP, apply, clusters, wait_until, with_store
+from tests.network.dispatching import apply, clusters, wait_until, with_store
 from tests.network.dns_asker import WAIT
 from tests.network.field import kernel_world
+from tests.network.hosted import DNSVIP, run_on, start_on
 from tests.store.changes import put
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
@@ -133,7 +134,7 @@ class Pair:
         """Start the server; return once it answers."""
         log = self.folder / "serve.log"
         before = self.log.count("answering in the kernel")
-        process = self.server.start(*DNSVIP, "serve", self.node, log=log)
+        process = start_on(self.server, "serve", self.node, log=log)
         wait_until(lambda: self.log.count("answering in the kernel") > before or process.poll() is not None, 60)
         assert process.poll() is None, self.log
         self.process = process
@@ -291,7 +292,7 @@ def test_watching(pair: Pair) -> None:
     pair.until_known(lambda: pair.dig("plain.example.test", "A", "+noedns"))
     seen = pair.folder / "seen"
     words = ("watch", "--questions", "example.test", "--count", "2", "--json", "--config", pair.node)
-    watcher = pair.server.start(*DNSVIP, *words, log=seen)
+    watcher = start_on(pair.server, *words, log=seen)
     wait_until(lambda: "watching" in seen.read_text())
     pair.dig("plain.example.test", "A", "+noedns")
     pair.dig("plain.example.test", "A", "+noedns", "+tcp")
@@ -461,7 +462,7 @@ def test_killed_amid_a_change_and_amid_the_start(pair: Pair) -> None:
         time.sleep(pick.random() * 0.5)
         begin = time.time()
         pair.stop(signal.SIGKILL)
-        starting = pair.server.start(*DNSVIP, "serve", pair.node, log=pair.folder / "serve.log")
+        starting = start_on(pair.server, "serve", pair.node, log=pair.folder / "serve.log")
         time.sleep(pick.random() * 3)
         starting.send_signal(signal.SIGKILL)
         starting.wait(30)
@@ -492,7 +493,7 @@ def test_removed_at_the_end(pair: Pair) -> None:
 
 def refused(pair: Pair, host: Host | None = None) -> str:
     """What `dnsvip serve` says where it refuses to start."""
-    return (host or pair.server).run(*DNSVIP, "serve", pair.node, check=False, timeout=30).stderr
+    return run_on(host or pair.server, "serve", pair.node, check=False, timeout=30).stderr
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dnsvip.demo.netns import World
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
 from tests.network.field import Downloads, Field, rotate
+from tests.network.hosted import run_on
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("tun", "root")]
 
@@ -118,7 +119,7 @@ def healthy(field: Field, dispatcher: str, server: str) -> bool:
 
 def maps(field: Field) -> dict[str, int]:
     """The size of each map in bytes."""
-    said = field.dispatchers["d1"].run(*DNSVIP, "xdp", "status", "--json", field.folder / "d1.toml").stdout
+    said = run_on(field.dispatchers["d1"], "xdp", "status", "--json", field.folder / "d1.toml").stdout
     return {each["name"]: each["bytes"] for each in json.loads(said)["maps"]}
 
 

@@ -18,8 +18,9 @@ import pytest
 from dnsvip import site
 from dnsvip.address.proof import Bind, client_key, prove
 from tests.long import LONG, long_or
-from tests.network.dispatching import DNSVIP, read_snapshot, wait_until
+from tests.network.dispatching import read_snapshot, wait_until
 from tests.network.field import PREFIX, TIERS, VERIFYING, Field, kernel_world
+from tests.network.hosted import run_on
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -94,7 +95,7 @@ class Cluster(Field):
         self.processes[name].send_signal(signal.SIGKILL)
         self.processes[name].wait(20)
         if self.modes[name] == "xdp":
-            self.dispatchers[name].run(*DNSVIP, "xdp", "detach", self.folder / f"{name}.toml", timeout=VERIFYING)
+            run_on(self.dispatchers[name], "xdp", "detach", self.folder / f"{name}.toml", timeout=VERIFYING)
         time.sleep(UNNOTICED)
         self.spread([each for each in self.dispatchers if each != name])
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from dnsvip.demo.netns import World
-from tests.network.dispatching import DNSVIP, PLAIN, Ground, wait_until
+from tests.network.dispatching import PLAIN, Ground, wait_until
+from tests.network.hosted import start_on
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -48,7 +49,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         made.process.send_signal(signal.SIGTERM)
         made.process.wait(20)
         made.process = made.dispatch()
-        made.dispatcher.start(*DNSVIP, "serve", node, "--token-file", folder / "token", log=folder / "serve.log")
+        start_on(made.dispatcher, "serve", node, "--token-file", folder / "token", log=folder / "serve.log")
         wait_until(lambda: get(made, 9153, "/readyz").startswith('{"ready": true'), 40)
         yield made
 

@@ -18,7 +18,8 @@ from dnsvip.address.proof import Bind
 from dnsvip.demo.netns import World
 from tests.client.conftest import certificate  # noqa: F401 - a fixture
 from tests.client.test_agent import CLUSTER, ISSUED, NAME, enrolment
-from tests.network.test_client import DNS, DNSVIP, ROOT, SOURCE, Scene, proof_of, until
+from tests.network.hosted import start_on
+from tests.network.test_client import DNS, ROOT, SOURCE, Scene, proof_of, until
 
 pytestmark = pytest.mark.network
 
@@ -56,7 +57,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterat
         host.start(*web, env=environment, log=log)
         host.start(sys.executable, "-c", SSH_SERVER, folder / "ssh.json", log=log)
         stub = ("stub", "--listen", "127.0.0.1:53", "--upstream", DNS)
-        host.start(*DNSVIP, *stub, env={**environment, "DNSVIP_ENROLMENT": str(scene.file)}, log=log)
+        start_on(host, "client", *stub, env={**environment, "DNSVIP_ENROLMENT": str(scene.file)}, log=log)
         until(lambda: host.run("ss", "-Hltn").stdout.count("LISTEN") == 5, log)
         yield scene
 

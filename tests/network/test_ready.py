@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
 from tests.network.field import VERIFYING, Field, kernel_world
+from tests.network.hosted import run_on
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -74,6 +75,6 @@ def test_a_data_plane_that_gets_no_packets(field: Asked) -> None:
     wait_until(lambda: field.codes("d1", "") == ["detached"])
     field.dispatchers["d1"].ip("link", "set", "dnsvip0", "up")
     wait_until(lambda: field.codes("d1", "") == [], 20)
-    field.dispatchers["d2"].run(*DNSVIP, "xdp", "detach", field.folder / "d2.toml", timeout=VERIFYING)
+    run_on(field.dispatchers["d2"], "xdp", "detach", field.folder / "d2.toml", timeout=VERIFYING)
     assert field.codes("d2") == ["detached"]
     assert field.codes("d2", "?cluster=x") == ["detached", "unknown-cluster"]

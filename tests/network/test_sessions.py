@@ -12,8 +12,9 @@ import pytest
 
 from dnsvip.demo.netns import Host, World
 from dnsvip.site.session_rules import session_labels, session_services
-from tests.network.dispatching import DNSVIP, read_snapshot, wait_until
+from tests.network.dispatching import read_snapshot, wait_until
 from tests.network.field import Field, rotate
+from tests.network.hosted import start_on
 
 pytestmark = pytest.mark.network
 
@@ -74,7 +75,7 @@ class Sessions(Field):
         """Start the DNS server."""
         node = 'database = "sqlite:///site.db"\nstate_dir = "state-dns"\nnode = "dns"\n'
         (self.folder / "dns.toml").write_text(f'{node}[[dns.listen]]\naddress = "[{DNS}]:53"\n')
-        self.router.start(*DNSVIP, "serve", self.folder / "dns.toml", log=self.folder / "dns.log")
+        start_on(self.router, "serve", self.folder / "dns.toml", log=self.folder / "dns.log")
         wait_until(lambda: f"[{DNS}]:53 " in self.router.run("ss", "-lunH").stdout, 30)
 
     def names(self, count: int) -> list[str]:

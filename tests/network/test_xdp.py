@@ -15,8 +15,9 @@ import pytest
 from dnsvip.demo.host import CommandFailed
 from dnsvip.demo.netns import World
 from dnsvip.xdp import build
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
 from tests.network.field import VERIFYING, Field, kernel_world
+from tests.network.hosted import DNSVIP, run_on
 
 PACKAGE = Path(build.__file__).parent.parent
 pytestmark = [pytest.mark.network, pytest.mark.timeout(600), pytest.mark.usefixtures("tun", "root")]
@@ -47,7 +48,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 def xdp(field: Field, *words: str) -> str:
     """The output of `dnsvip xdp` on the dispatcher's host."""
-    return field.dispatchers["d1"].run(*DNSVIP, "xdp", *words, str(field.folder / "d1.toml"), timeout=VERIFYING).stdout
+    return run_on(field.dispatchers["d1"], "xdp", *words, str(field.folder / "d1.toml"), timeout=VERIFYING).stdout
 
 
 def stop(process: subprocess.Popen[bytes], number: int) -> None:
@@ -106,7 +107,9 @@ def test_four_capabilities_are_enough(field: Field) -> None:
     """A dispatcher starts, takes over existing state and stops with the capabilities of its unit."""
     few = "-all,+net_admin,+net_raw,+bpf,+perfmon"
     for _ in range(2):
-        field.dispatch("d1", prefix=("setpriv", f"--bounding-set={few}", f"--inh-caps={few}", "--no-new-privs"))
+        field.dispatch(
+            "d1", command=("setpriv", f"--bounding-set={few}", f"--inh-caps={few}", "--no-new-privs", *DNSVIP)
+        )
         assert field.traffic("connect", "20", "5", field.address("direct"))["failed"] == 0
         stop(field.processes["d1"], signal.SIGTERM)
     assert "replaced" not in field.log("d1")
@@ -162,7 +165,7 @@ def test_refusals(field: Field, old: str, new: str, said: str) -> None:
     node = field.folder / "d1.toml"
     node.write_text(node.read_text().replace(old, new))
     with pytest.raises(CommandFailed, match=said):
-        field.dispatchers["d1"].run(*DNSVIP, "dispatch", str(node), timeout=VERIFYING)
+        run_on(field.dispatchers["d1"], "dispatch", str(node), timeout=VERIFYING)
     assert "xdp" not in field.dispatchers["d1"].ip("link", "show", "eth0")
 
 
@@ -202,7 +205,7 @@ def test_tunnel(field: Field) -> None:
     assert (result["answered"], result["moved"]) == (500, 0)
     assert field.traffic("push", "300000", vip)["arrived"]
     assert field.status("d1")["counters"]["too-big"] > 0
-    said = field.servers["s1"].run(*DNSVIP, "xdp", "decap", "eth0", "--off", "--pins", field.pins / "s1").stdout
+    said = run_on(field.servers["s1"], "xdp", "decap", "eth0", "--off", "--pins", field.pins / "s1").stdout
     assert "detached from eth0" in said
     assert "xdp" not in field.servers["s1"].ip("link", "show", "eth0")
 
@@ -242,7 +245,7 @@ def test_flows_and_packets_are_shown(running: Field) -> None:
     vip, other, host = running.address("direct", 8), running.address("direct", 9), running.dispatchers["d1"]
     node = ("--config", str(running.folder / "d1.toml"), "--json")
     downloads = running.downloads(10, [vip])
-    said = host.run(*DNSVIP, "flows", "search", vip, *node).stdout
+    said = run_on(host, "flows", "search", vip, *node).stdout
     flows = json.loads(said)
     assert len(flows) == 10
     assert {(flow["state"], flow["vip"], flow["pool"], flow["tier"]) for flow in flows} == {
@@ -259,7 +262,7 @@ def test_flows_and_packets_are_shown(running: Field) -> None:
             running.traffic("connect", "3", "3", other)
         packets = [json.loads(line) for line in (watching.stdout or "")]
         assert {(p["vip"], p["reason"], p["action"]) for p in packets if "vip" in p} == {(other, "issued", "forward")}
-    assert "10 flows forgotten" in host.run(*DNSVIP, "flows", "purge", vip, *node[:2]).stdout
+    assert "10 flows forgotten" in run_on(host, "flows", "purge", vip, *node[:2]).stdout
     assert downloads.finish()["harmed"] == {}  # verified again, they go to the same server
 
 
@@ -278,7 +281,7 @@ def test_new_version_replaces_the_old(field: Field, tmp_path: Path) -> None:
     assert decided in source
     program.write_text(source.replace(decided, f"count_side(SIDE_EVENT_LOST);\n\t{decided}"))
     build.compile_all(programs, programs)
-    field.dispatch("d1", python=("-P", "-m", "dnsvip"), env={"PYTHONPATH": str(package.parent)})
+    field.dispatch("d1", command=(DNSVIP[0], "-P", *DNSVIP[1:]), env={"PYTHONPATH": str(package.parent)})
     assert field.status("d1")["xdp"]["program"] != old
     assert "replaced the program" in field.log("d1")
     wait_until(lambda: field.status("d1")["flows"]["established"] >= 50)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
 from tests.network.field import TRAFFIC, Field, kernel_world
+from tests.network.hosted import run_on, start_on
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(600)]
 
@@ -52,7 +53,7 @@ class Together(Field):
     def serve_dns(self) -> None:
         """Start the server; return once the kernel answers."""
         before, host = self.log("serve").count("answering in the kernel"), self.dispatchers["d1"]
-        self.serving = host.start(*DNSVIP, "serve", self.folder / "d1.toml", log=self.folder / "serve.log")
+        self.serving = start_on(host, "serve", self.folder / "d1.toml", log=self.folder / "serve.log")
         wait_until(
             lambda: self.log("serve").count("answering in the kernel") > before or self.serving.poll() is not None, 60
         )
@@ -75,7 +76,7 @@ class Together(Field):
 
     def xdp(self, *words: str) -> str:
         """What `dnsvip xdp` says."""
-        return self.dispatchers["d1"].run(*DNSVIP, "xdp", *words, self.folder / "d1.toml", timeout=60).stdout
+        return run_on(self.dispatchers["d1"], "xdp", *words, self.folder / "d1.toml", timeout=60).stdout
 
     def connects(self) -> bool:
         return bool(self.traffic("connect", "20", "5", self.address("direct"))["failed"] == 0)
@@ -207,7 +208,7 @@ def test_the_server_leaves_first(host: Together) -> None:
         assert "no DNS program was attached to eth0" in host.xdp("detach", "--dns")
         node.write_text(text.replace('xdp = { interface = "eth0"', 'xdp = { generic = true, interface = "eth0"'))
         node.write_text(node.read_text() + "generic = true\n")
-        said = host.dispatchers["d1"].run(*DNSVIP, "serve", node, check=False, timeout=30).stderr
+        said = run_on(host.dispatchers["d1"], "serve", node, check=False, timeout=30).stderr
         assert "eth0 has program dispatch attached in the other mode" in said
         node.write_text(text)
     assert host.xdp("status").startswith("eth0: native, program dispatch")

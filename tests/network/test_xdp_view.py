@@ -14,8 +14,9 @@ import pytest
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import u32
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
 from tests.network.field import Field, kernel_world
+from tests.network.hosted import DNSVIP, run_on
 
 pytestmark = pytest.mark.network
 CLIENT = "2001:db8:77::10"
@@ -39,7 +40,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 def dnsvip(field: Field, *argv: str) -> str:
     """Run a command on the dispatcher's host."""
     config = ("--config", str(field.folder / "d1.toml"))
-    return field.dispatchers["d1"].run(*DNSVIP, *argv, *config).stdout
+    return run_on(field.dispatchers["d1"], *argv, *config).stdout
 
 
 def watching(field: Field, *argv: str) -> subprocess.Popen[str]:
