@@ -142,12 +142,14 @@ static __always_inline void decide_unknown_error(struct work *w, const struct si
 		drop_or_pass(w, site, REASON_ICMP_ERROR_UNKNOWN_FLOW);
 }
 
-static __always_inline void remember_fragment(struct work *w)
+/* Always 0. (No part of what calls it, as stacks are small.) */
+static __noinline int remember_fragment(struct work *w)
 {
 	struct remembered first = {.key = w->packet.key, .until = w->seconds + FRAGMENT_SECONDS};
 
 	bpf_map_update_elem(&fragments, &w->packet.fragment, &first, BPF_ANY);
 	mark_first(&w->packet.fragment, first.until);
+	return 0;
 }
 
 /* Drops the answer where it may not be sent or is over the rate. */
@@ -408,16 +410,10 @@ int dispatch(struct xdp_md *ctx)
 	if (!site || !c || !w)
 		return XDP_PASS;
 	read_clock(w, c);
-	w->client = 0;
-	w->recorded = w->counted = 0;
-	w->verdict.server = NONE;
-	w->verdict.reply = 0;
-	w->verdict.held = 0;
-	w->verdict.mode = MODE_DIRECT;
-	w->step = 0;
-	w->shares = site->shares;
-	if (w->shares)
+	if (site->shares) {
+		w->step = 0;
 		unwrap(ctx);
+	}
 	if (!c->sample && !c->watched) {
 		fault = LEFT;
 		if (straight_head(ctx, &flags) && !(flags & (FIN | RST)))
@@ -427,6 +423,7 @@ int dispatch(struct xdp_md *ctx)
 		if (fault >= 0)
 			return fault;
 	}
+	clear(w, site);
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
 	if (fault == NOT_IP) {

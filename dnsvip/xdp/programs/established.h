@@ -58,13 +58,16 @@ static __noinline int follow_established(struct xdp_md *ctx, struct work *w, con
 	struct hop *hop;
 	__u32 number;
 	__u64 *full;
+	int action;
 
 	if (!head)
 		return LEFT;
 	straight_key(&key, head);
-	number = w->cluster; /* of the packet before; of a packet elsewhere there is seldom a flow */
-	if (number >= MAX_CLUSTERS || !has_prefix_of(&site->clusters[number], &key))
-		return LEFT;
+	if (!goes_to(w->cluster, site, &key)) {
+		action = turn_to(ctx, w, site, c, &key);
+		if (action)
+			return action;
+	}
 	flow = established_flow(&key);
 	if (!flow || (key.protocol == IPPROTO_UDP && flow->anonymous & TAKEN_OVER))
 		return LEFT;

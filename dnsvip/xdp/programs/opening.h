@@ -8,7 +8,7 @@
 #include "straight.h"
 
 /* Begins the work on the packet with a head. */
-static __always_inline void begin(struct work *w, const struct straight *head, __u32 flags)
+static __always_inline void begin(struct work *w, const struct site *site, const struct straight *head, __u32 flags)
 {
 	struct packet *p = &w->packet;
 
@@ -20,6 +20,7 @@ static __always_inline void begin(struct work *w, const struct straight *head, _
 	p->fragmented = 0;
 	w->running = w->forged = w->label = 0;
 	w->again = AGAIN_NOT;
+	clear(w, site);
 }
 
 /* Whether there is a flow with the key of work.packet, or one that it is a reply of. */
@@ -116,13 +117,19 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 	const struct cluster *cluster;
 	const struct epoch *e;
 	struct wide address;
-	__u32 number = w->cluster, slot, *filter;
+	__u32 number, slot, *filter;
+	int action;
 
 	if (!head || !l)
 		return LEFT;
-	begin(w, head, flags);
-	if (number >= MAX_CLUSTERS || !has_prefix_of(&site->clusters[number], &w->packet.key) ||
-	    is_martian(&w->packet.key))
+	begin(w, site, head, flags);
+	if (!goes_to(w->cluster, site, &w->packet.key)) {
+		action = turn_to(ctx, w, site, c, &w->packet.key);
+		if (action)
+			return action;
+	}
+	number = w->cluster;
+	if (number >= MAX_CLUSTERS || is_martian(&w->packet.key))
 		return LEFT;
 	cluster = &site->clusters[number];
 	w->address_hash = address_hash(l, &w->packet.key);

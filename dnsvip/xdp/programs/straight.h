@@ -8,21 +8,23 @@
 
 #define LEFT (-1)
 
-/* Of a TCP segment or a datagram of IPv6, without tags and extension headers. */
+/* Of a TCP segment or a datagram of IPv6, without tags and extension headers. Two bytes before the frame are part of it, as
+ * clang reads what is not aligned in the structure byte by byte. */
 struct straight {
+	__u16 before;
 	struct ethhdr link;
 	struct ip6_head ip;
 	union {
 		struct tcp_head tcp;
 		struct udp_head udp;
 	};
-} __attribute__((packed));
+};
 
 static __always_inline struct straight *straight_bytes(struct xdp_md *ctx)
 {
-	struct straight *head = (void *)(long)ctx->data;
+	struct straight *head = (void *)(long)ctx->data - offsetof(struct straight, link);
 
-	return (void *)(head + 1) > (void *)(long)ctx->data_end ? NULL : head;
+	return (void *)(&head->tcp + 1) > (void *)(long)ctx->data_end ? NULL : head;
 }
 
 /* The head of a frame that may go a straight way, with its TCP flags (0: a datagram), or NULL. Checks all that `parse`
@@ -53,12 +55,14 @@ static __always_inline struct straight *straight_head(struct xdp_md *ctx, __u32 
 
 static __always_inline void straight_key(struct flow_key *key, const struct straight *head)
 {
-	__builtin_memcpy(key->source, head->ip.source, 32);
-	key->source_port = head->tcp.source_port;
-	key->destination_port = head->tcp.destination_port;
-	key->protocol = head->ip.next;
-	key->version = 6;
-	key->zero = 0;
+	__u64 word = *(const __u32 *)&head->tcp | (__u64)head->ip.next << 32 | 6ULL << 40;
+
+	key->source[0] = head->ip.source[0];
+	key->source[1] = head->ip.source[1];
+	key->destination[0] = head->ip.destination[0];
+	key->destination[1] = head->ip.destination[1];
+	/* From `source_port` on (little-endian), as what is written in parts and read as a whole is waited for. */
+	__builtin_memcpy(__builtin_assume_aligned(&key->source_port, 8), &word, 8);
 }
 
 static __always_inline __u32 straight_size(const struct straight *head)
@@ -96,6 +100,40 @@ static __always_inline __u64 *known_bucket(const struct site *site, const struct
 		return NULL;
 	set = set_of(&holder, l, key, client, per, number | LABEL_POLICING);
 	return set ? bucket_of(set, &holder) : NULL;
+}
+
+/* Forgets the packet before. */
+static __always_inline void clear(struct work *w, const struct site *site)
+{
+	w->client = 0;
+	w->recorded = w->counted = 0;
+	w->verdict.server = NONE;
+	w->verdict.reply = 0;
+	w->verdict.held = 0;
+	w->verdict.mode = MODE_DIRECT;
+	w->shares = site->shares;
+	if (!w->shares)
+		w->step = 0;
+}
+
+static __always_inline int goes_to(__u32 cluster, const struct site *site, const struct flow_key *key)
+{
+	return cluster < MAX_CLUSTERS && has_prefix_of(&site->clusters[cluster], key);
+}
+
+/* Finds the cluster that the packet with a key goes to, another one than that of the packet before; returns 0 then, and
+ * else the XDP action for a packet to none, or LEFT. */
+static __always_inline int turn_to(struct xdp_md *ctx, struct work *w, const struct site *site, const struct config *c,
+				   const struct flow_key *key)
+{
+	if (!c->enclosed || site->translates || site->shares)
+		return LEFT;
+	if (cluster_of(&w->cluster, site, key) != NONE)
+		return 0;
+	count_straight(ctx, ACTION_PASS, REASON_NOT_OURS);
+	if (c->trace)
+		trace(REASON_NOT_OURS, ACTION_PASS, NONE, 0);
+	return XDP_PASS;
 }
 
 /* The next hop to a server; NULL where it has to be looked up. */

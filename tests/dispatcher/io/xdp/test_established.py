@@ -126,13 +126,13 @@ def test_established_flows_go_the_straight_way(ready: Kernel, per: Per | None) -
     os.sched_setaffinity(0, {min(processors)})
     try:
         ports = (45_000, 45_000, 40_000, 45_000, 45_000)
-        seen = [_last_port(ready, segment(address("gold", 1001), ACK, port)) for port in ports]
+        seen = [last_port(ready, segment(address("gold", 1001), ACK, port)) for port in ports]
     finally:
         os.sched_setaffinity(0, processors)
     assert seen == [45_000, 45_000, 40_000, 40_000, 45_000 if policing else 40_000]
 
 
-def _last_port(program: Kernel, packet: bytes) -> int:
+def last_port(program: Kernel, packet: bytes) -> int:
     """The port of the packet that the program has parsed last, after this one."""
     program.run(frame_of(packet), START)
     work = program.maps["works"].get_each(u32(0))[min(os.sched_getaffinity(0))]

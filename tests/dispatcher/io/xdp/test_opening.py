@@ -129,17 +129,17 @@ def test_first_packets_go_the_straight_way(ready: Kernel, per: Per | None) -> No
     os.sched_setaffinity(0, {min(processors)})
     try:
         ready.run(frame_of(segment(address("gold", 1001, 1)), TAG), START)
-        assert _upper(ready) == 58
+        assert upper(ready) == 58
         for n, wanted in enumerate((vip, vip, vip ^ 1)):
             ready.run(frame_of(segment(wanted, port=41_000 + n)), START)
-            assert _upper(ready) == 58
+            assert upper(ready) == 58
         ready.run(frame_of(segment(vip, port=42_000), TAG * 2), START)
-        assert _upper(ready) == 62
+        assert upper(ready) == 62
     finally:
         os.sched_setaffinity(0, processors)
 
 
-def _upper(program: Kernel) -> int:
+def upper(program: Kernel) -> int:
     """Where the upper layer of the packet began that was parsed last."""
     work = program.maps["works"].get_each(u32(0))[min(os.sched_getaffinity(0))]
     at = TYPES.struct("work").members["packet"].offset + TYPES.struct("packet").members["upper"].offset

@@ -13,7 +13,7 @@ from tests.bench.program import forget_decoded
 from tests.dispatcher.build import ACK, CLIENT, FIN, PLAIN, RST, SITE, SYN, address, ip6, segment
 from tests.dispatcher.io.xdp.kernel import Kernel, frame_of
 from tests.dispatcher.io.xdp.test_established import gone
-from tests.dispatcher.io.xdp.test_opening import START, TAG, _upper, sites, totals, with_site
+from tests.dispatcher.io.xdp.test_opening import START, TAG, sites, totals, upper, with_site
 
 LATER, FIRST, WHOLE = 6 << 3 | 1, 1, 0
 """Offset and M of a fragment header."""
@@ -112,9 +112,9 @@ def test_dropped_fragments_go_the_straight_way(ready: Kernel) -> None:
         ready.run(frame_of(segment(PLAIN), TAG), START)
         for dropped in (piece(vip, LATER), piece(vip ^ 1, FIRST), piece(vip ^ 1, FIRST, udp(), 17)):
             ready.run(frame_of(dropped), START)
-            assert _upper(ready) == 58
+            assert upper(ready) == 58
         ready.run(frame_of(piece(vip, FIRST)), START)
-        assert _upper(ready) == 62
+        assert upper(ready) == 62
     finally:
         os.sched_setaffinity(0, processors)
 
