@@ -14,7 +14,7 @@ __noinline int decrypt_by_tables(void)
 	struct work *w = work();
 	struct schedule *schedule;
 	__u32 cipher, left, right, bytes;
-	__u64 a, b, y, mask_a, mask_b, mid_lo;
+	__u64 a, b, y;
 	int round;
 
 	if (!w)
@@ -26,18 +26,18 @@ __noinline int decrypt_by_tables(void)
 	left = w->bits / 2;
 	right = w->bits - left;
 	bytes = (right + 7) / 8;
-	mask_a = (1ULL << (right & 63)) - 1;
-	mask_b = (1ULL << (left & 63)) - 1;
-	mid_lo = w->mid.lo;
-	a = shifted(w->decoded.payload, right) & mask_b;
-	b = w->decoded.payload.lo & mask_a;
+	w->masks[0] = (1ULL << (left & 63)) - 1;
+	w->masks[1] = (1ULL << (right & 63)) - 1;
+	a = shifted(w->decoded.payload, right) & w->masks[0];
+	b = w->decoded.payload.lo & w->masks[1];
 	first_half(&w->half, table, schedule->words, w->mid.hi);
 #pragma clang loop unroll(disable)
 	for (round = ROUNDS - 1; round >= 0; round--) {
-		y = encrypted_middle(&w->half, table, schedule->words, mid_lo ^ (__u64)round << 8 * bytes ^ a);
-		if (bytes <= 4) /* d = 8 bytes of the block, whose last 4 are enough; else 12 */
-			y >>= 32;
-		y = (b - y) & (round & 1 ? mask_a : mask_b);
+		opaque(w); /* as `key` and `h` in encrypted_middle */
+		/* d = 8 bytes of the block, whose last 4 are enough, or 12 */
+		y = encrypted_middle(&w->half, table, schedule->words, w->mid.lo ^ (__u64)round << 8 * bytes ^ a,
+				     bytes > 4);
+		y = (b - y) & w->masks[round & 1];
 		b = a;
 		a = y;
 	}

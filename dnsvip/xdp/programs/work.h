@@ -82,6 +82,7 @@ struct work {
 	__u32 room;       /* and with how many the payload begins that it does not have */
 	__u32 padding;
 	struct half half;
+	__u64 masks[2];   /* FF1: of the first half of the payload, and of the second */
 	__u64 block[2];
 	__u64 stream[2];
 	struct decoded decoded; /* to be written into the decode cache */
