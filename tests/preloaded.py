@@ -2,6 +2,7 @@
 
 A server that has it loaded, one for each process of tests, forks for each start: a process of its own with the
 arguments, folder, environment, standard files and session that it is given, and with signals and exit status as ever.
+It does not outlive the tests, however they end.
 What is about the start itself (a terminal, limits, a name in a list of processes) starts the installed script.
 
     python -m tests.preloaded dnsvip DESCRIPTOR       the server; DESCRIPTOR is its end of a pair of sockets
@@ -139,8 +140,8 @@ def _server() -> socket.socket:
 
 
 def _serve(door: socket.socket) -> dict[str, Any] | None:
-    """Fork for each request until nobody can make one: then None. In the new process returns the request, with its
-    standard files, and all else closed."""
+    """Fork for each request until nobody can make one: then what still runs is ended, and None returned. In the new
+    process returns the request, with its standard files, and all else closed."""
     with ExitStack() as ours:
         selector = ours.enter_context(selectors.DefaultSelector())
         selector.register(ours.enter_context(door), selectors.EVENT_READ)
@@ -152,6 +153,9 @@ def _serve(door: socket.socket) -> dict[str, Any] | None:
                     continue
                 message, files, *_ = socket.recv_fds(door, MESSAGE_BYTES, 4)
                 if not message:
+                    for one in selector.get_map().values():
+                        if one.data:
+                            os.kill(one.data[1], signal.SIGKILL)
                     return None
                 *standard, theirs = files
                 answer = ours.enter_context(socket.socket(fileno=theirs))

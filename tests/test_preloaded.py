@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from tests import preloaded
 from tests.node.serving import Node, node, within
 
 ALIKE = ("Umask", "Uid", "Gid", "SigBlk", "SigIgn", "SigCgt", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+
+
+KILLED = """
+import os
+from pathlib import Path
+from tests import preloaded
+with open(os.devnull, "wb") as nothing:
+    print(preloaded.start("serve", "node.toml", folder=Path("FOLDER"), out=nothing, error=nothing).pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
 
 
 @pytest.fixture
@@ -67,3 +78,11 @@ def test_it_is_killed(made: Node) -> None:
     process.kill()
     assert [process.wait(30), process.poll(), process.wait()] == [-signal.SIGKILL] * 3
     process.kill()  # nobody
+
+
+def test_it_ends_with_the_tests(made: Node) -> None:
+    """Where the tests are killed, nobody is left to stop it."""
+    argv = [sys.executable, "-c", KILLED.replace("FOLDER", str(made.folder))]
+    done = subprocess.run(argv, cwd=preloaded.ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    within(60, lambda: not Path(f"/proc/{int(done.stdout)}").exists())
