@@ -185,8 +185,9 @@ static __always_inline int send(struct xdp_md *ctx, const struct hop *hop)
 
 	if (!link)
 		return XDP_DROP;
-	__builtin_memcpy(link->h_dest, hop->destination, 6);
-	__builtin_memcpy(link->h_source, hop->source, 6);
+	/* Both addresses, in two words. */
+	__builtin_memcpy(__builtin_assume_aligned(link, 8),
+			 __builtin_assume_aligned((const void *)hop + offsetof(struct hop, destination), 8), 12);
 	if (hop->interface == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect(hop->interface, 0);

@@ -5,17 +5,18 @@
 #include "fragments.h"
 #include "opening.h"
 
-/* A fragment without tags, whose only extension header is its own. */
+/* A fragment without tags, whose only extension header is its own; aligned as `struct straight`. */
 struct piece {
+	__u16 before;
 	struct ethhdr link;
 	struct ip6_head ip;
 	struct extension_head fragment;
-} __attribute__((packed));
+};
 
 /* The head of such a frame, or NULL. */
 static __always_inline struct piece *piece_bytes(struct xdp_md *ctx)
 {
-	struct piece *piece = (void *)(long)ctx->data;
+	struct piece *piece = (void *)(long)ctx->data - offsetof(struct piece, link);
 
 	return (void *)(piece + 1) > (void *)(long)ctx->data_end || piece->ip.next != IPPROTO_FRAGMENT ? NULL : piece;
 }
