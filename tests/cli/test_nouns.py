@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.terminal import on_terminal
 from tests.node.serving import DNSVIP, Node, node
 
 
@@ -350,6 +351,20 @@ def test_tables_on_a_terminal(served: Node) -> None:
     assert "\t" not in done.stdout
     assert "fast-1" in done.stdout
     assert "\x1b[" in done.stdout
+
+
+@pytest.mark.parametrize("asked", [["sly.test"], ["sly.test", "--json"], ["nowhere\x1b]0;title\x07"]])
+def test_a_text_controls_no_terminal(served: Node, asked: list[str]) -> None:
+    """Who may write a zone, or has a name looked for, does not write to the terminal of who looks at it."""
+    text = "@ 60 IN SOA a b 1 2 3 4 5\n@ 60 IN NS a.example.org.\n; \x1b]0;title\x07\x9b31m\n"
+    (served.folder / "sly.zone").write_text(text)
+    ok(served, "zones", "load", "sly.test", "sly.zone")
+    assert ok(served, "zones", "show", "sly.test") == text
+    where = ("--api", f"127.0.0.1:{served.api}", "--token-file", "token")
+    shown = on_terminal(served.folder, {}, "zones", "show", *asked, *where)
+    ok(served, "zones", "delete", "sly.test")
+    assert "title" in shown
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
 
 
 def test_help_tells_exit_codes(tmp_path: Path) -> None:

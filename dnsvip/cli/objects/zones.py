@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -43,7 +44,7 @@ def show_(api: Api, name: str, *, as_json: bool) -> None:
     if as_json:
         show.item(zone, as_json=True)
     else:
-        click.echo(zone["text"], nl=False)
+        click.echo(show.printable(zone["text"]) if sys.stdout.isatty() else zone["text"], nl=False)
 
 
 @zones.command(epilog=EPILOG)

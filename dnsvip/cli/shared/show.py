@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,10 +28,25 @@ COLOURS: Mapping[str, str] = {
 """Words that stand out on a terminal."""
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """A text of others as a terminal shows it: what would control the terminal as \\DDD (RFC 1035 section 5.1), but
+    tabs and line ends."""
+    return _CONTROL.sub(lambda found: f"\\{ord(found[0]):03}", text)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON with what could control a terminal escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> None:
     """Print a list; in a pipe each item as soon as it arrives. Nothing is printed of a list that fails at once."""
     if as_json:
-        click.echo(json.dumps(list(items), indent=2, ensure_ascii=False))
+        click.echo(_json(list(items), 2))
     elif sys.stdout.isatty():
         _table(columns, items)
     else:
@@ -44,10 +60,10 @@ def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> Non
 def item(plain: JsonObject, *, as_json: bool) -> None:
     """Print one object: `key = value` lines, as `set` takes them."""
     if as_json:
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        click.echo(_json(plain, 2))
         return
     for key, value in flat(plain):
-        click.echo(f"{click.style(key, fg='cyan')} = {json.dumps(value, ensure_ascii=False)}")
+        click.echo(f"{click.style(key, fg='cyan')} = {_json(value)}")
 
 
 def flat(plain: JsonObject, head: str = "") -> Iterator[tuple[str, Any]]:
@@ -98,4 +114,4 @@ def _cell(value: Any) -> str:
             return " ".join(f"{key}={_cell(part)}" for key, part in value.items())
         case bool():
             return "yes" if value else "no"
-    return " ".join(str(value).split())
+    return printable(" ".join(str(value).split()))
