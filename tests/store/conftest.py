@@ -17,6 +17,7 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store.database.schema import SCRIPTS
+from tests import preloaded
 from tests.postgres import Postgres, running
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -105,6 +106,12 @@ async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def run_dnsvip(*argv: str | Path) -> tuple[int, str]:
+    """The exit status and output of a command, beside which the test's own loop runs."""
+    done = await asyncio.to_thread(preloaded.run, *argv)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def usually_within(seconds: float, measure: Callable[[int], Awaitable[list[float]]], tries: int = 8) -> None:

@@ -22,10 +22,9 @@ from dnsvip.store.backup import PARTS, read_header
 from dnsvip.store.database import tables
 from dnsvip.store.keys.rewrap import SECRETS
 from tests.postgres import Postgres
-from tests.store.conftest import until
+from tests.store.conftest import run_dnsvip, until
 
 Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
-DNSVIP = Path(sys.executable).with_name("dnsvip")
 
 
 @pytest.fixture
@@ -277,23 +276,15 @@ async def test_commands(url: str, tmp_path: Path, kek: KeyEncryptionKey, site: S
     target = postgres.database() if url.startswith("sqlite") else f"sqlite:///{tmp_path}/other.db"
     for name, database in (("one", url), ("two", target)):
         (tmp_path / f"{name}.toml").write_text(f'database = "{database}"\n')
-    status, said = await run("backup", tmp_path / "b", "--config", tmp_path / "one.toml")
+    status, said = await run_dnsvip("backup", tmp_path / "b", "--config", tmp_path / "one.toml")
     assert (status, "rows as of generation 1" in said) == (0, True), said
-    status, said = await run("restore", tmp_path / "b", "--config", tmp_path / "two.toml")
+    status, said = await run_dnsvip("restore", tmp_path / "b", "--config", tmp_path / "two.toml")
     assert (status, "cluster web: encodes with epoch 0" in said) == (0, True), said
-    status, said = await run("restore", tmp_path / "b", "--config", tmp_path / "two.toml")
+    status, said = await run_dnsvip("restore", tmp_path / "b", "--config", tmp_path / "two.toml")
     assert (status, "holds a site already" in said) == (2, True), said
     other = await Store.open(target, kek)
     await same(store, other)
     await other.close()
     await store.close()
-    status, said = await run("restore", tmp_path / "one.toml", "--config", tmp_path / "two.toml", "--replace")
+    status, said = await run_dnsvip("restore", tmp_path / "one.toml", "--config", tmp_path / "two.toml", "--replace")
     assert (status, "is no backup of dnsvip" in said) == (1, True), said
-
-
-async def run(*argv: object) -> tuple[int | None, str]:
-    pipe = asyncio.subprocess.PIPE
-    command = [str(word) for word in (DNSVIP, *argv)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()

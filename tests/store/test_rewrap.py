@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, closing
@@ -25,11 +24,10 @@ from dnsvip.store.database import scrub as scrub_module
 from dnsvip.store.keys.rewrap import SECRETS, Rewrapped, without_key
 from dnsvip.store.secrets.sources import add_to_file
 from dnsvip.store.snapshots import lastgood
-from tests.store.conftest import until
+from tests.store.conftest import run_dnsvip, until
 
 Node = Callable[[str], NodeConfig]
 Start = Callable[[SnapshotFollower], Awaitable[SnapshotFollower]]
-DNSVIP = Path(sys.executable).with_name("dnsvip")
 
 
 def change(number: int) -> list[Change]:
@@ -115,8 +113,8 @@ async def test_command_names_what_stays(url: str, tmp_path: Path, filled: Store)
         await connection.execute(
             text("UPDATE cookie_secret SET secret = :junk WHERE position = 1"), {"junk": b"\1junk"}
         )
-    argv = [DNSVIP, "keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key", "--anyway"]
-    status, said = await _run(*argv)
+    argv = ["keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key", "--anyway"]
+    status, said = await run_dnsvip(*argv)
     assert status == 1, said
     assert "the secret of cookie_secret/1 cannot be read and stays as it is" in said
     assert "dnsvip keys roll-cookies" in said
@@ -135,23 +133,16 @@ async def test_command(url: str, tmp_path: Path, filled: Store) -> None:
     await feed.close()
     # A live node that never reloads its key; its lease outlasts the start of the command on a busy machine.
     await filled.nodes.report(replace(feed._own_report(), lease_seconds=60.0))
-    argv = [DNSVIP, "keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key"]
-    refused = await _run(*argv, "--timeout", "0.1")
+    argv = ["keys", "rewrap", "--config", node, "--new-key-file", tmp_path / "new.key"]
+    refused = await run_dnsvip(*argv, "--timeout", "0.1")
     assert refused[0] == 1
     assert "do not hold the key" in refused[1]
     assert "other; nothing is changed yet" in refused[1]
-    status, said = await _run(*argv, "--anyway")
+    status, said = await run_dnsvip(*argv, "--anyway")
     assert (status, "secrets are wrapped with the key" in said) == (0, True), said
     (tmp_path / "new.key").rename(tmp_path / "dnsvip.key")
-    status, said = await _run(DNSVIP, "encode", "--config", node, "--cluster", "web", "--client", "acme")
+    status, said = await run_dnsvip("encode", "--config", node, "--cluster", "web", "--client", "acme")
     assert status == 0, said
-
-
-async def _run(*argv: object) -> tuple[int | None, str]:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*map(str, argv), stdout=pipe, stderr=asyncio.subprocess.STDOUT)
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()
 
 
 def blobs(path: Path) -> set[bytes]:
