@@ -15,6 +15,7 @@ import jwt
 from dnsvip.errors import DnsvipError
 from dnsvip.site.node_oidc import OidcSettings
 from dnsvip.store.access.console_sessions import User
+from dnsvip.store.database.damage import is_text
 
 ALGORITHMS: Mapping[str, str] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
@@ -47,7 +48,8 @@ class UnknownKeyError(SignInError):
 def user_of(token: str, keys: Sequence[Mapping[str, Any]], settings: OidcSettings, nonce: str) -> User:
     """The user whom a token names, with the roles of `settings` that it gives; raises SignInError."""
     claims = _verified(token, keys, settings)
-    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
+    brought = str(claims.get("nonce", "")).encode(errors="backslashreplace")  # JSON has texts that are none
+    if not hmac.compare_digest(brought, nonce.encode()):
         raise SignInError("token", "the ID token is of another sign-in: its nonce is not the one that was sent")
     subject = _printable(claims["sub"], SUBJECT)
     roles = tuple(role for role in _values(claims, settings.role_claim) if role in settings.roles)
@@ -88,7 +90,8 @@ def _check_party(claims: Mapping[str, Any], client: str) -> None:
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if claims.get("azp", None if several else client) != client:
         raise SignInError("token", "the ID token was issued to another client (azp)")
-    if not isinstance(claims["sub"], str) or not 0 < len(claims["sub"]) <= 255:
+    sub = claims["sub"]
+    if not isinstance(sub, str) or not 0 < len(sub) <= 255 or not is_text(sub):
         raise SignInError("token", "the ID token's sub is not 1 to 255 characters")
 
 
