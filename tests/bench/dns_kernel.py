@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -42,6 +42,7 @@ ZONE = """$ORIGIN example.test.
 ns 60 A 192.0.2.53
 plain 60 A 198.51.100.9
 www 60 AAAA 2001:db8:a:1::1
+w 60 AAAA 2001:db8:a:1::1
 """
 NSD = f"""
 server:
@@ -184,14 +185,17 @@ def idles(pid: int) -> Iterator[float]:
 
 
 @contextmanager
-def peer(pair: Pair, name: str, file: str, config: str, *argv: str) -> Iterator[int]:
-    """A peer on the server's host, with its zone."""
+def peer(
+    pair: Pair, name: str, file: str, config: str, *argv: str, more: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """A peer on the server's host, with its zone and more files by name."""
     folder = pair.folder / name
     for path in (folder, folder / "zones", folder / "run", folder / "state", folder / "db"):
         path.mkdir()
     for zone in (folder / "zone", folder / "zones" / "example.test"):
         zone.write_text(ZONE)
-    (folder / file).write_text(config.replace("$dir", str(folder)))
+    for path, text in {file: config, **(more or {})}.items():
+        (folder / path).write_text(text.replace("$dir", str(folder)))
     process = pair.server.start(*(word.replace("$dir", str(folder)) for word in argv), log=folder / "log")
     try:
         wait_until(lambda: "198.51.100.9" in _asked(pair.client), 30)

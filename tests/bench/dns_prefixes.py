@@ -10,6 +10,7 @@ into memory.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 import time
@@ -104,6 +105,8 @@ def frames_of(random: Random, count: int, *, known: bool) -> Frames:
 
 def follow(kernel: Kernel) -> tuple[float, float]:
     """Seconds until the program has all that has changed, and those of the longest step."""
+    gc.collect()
+    gc.freeze()  # as the server does
     began, longest = time.process_time(), 0.0
     while kernel.feeder.prefixes.is_busy:
         step = time.process_time()
