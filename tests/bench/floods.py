@@ -123,8 +123,8 @@ def _flooding(field: Field, flood: tuple[Path, int] | None, rate: int, seconds: 
     rates.append(json.loads(said)["per_second"])
 
 
-def send(file: Path, vary: int, rate: int, seconds: float, interface: str = "d1") -> float:
-    """Send a file's heads by an interface of this network namespace; how many a second it was."""
+def send(file: Path, vary: int, rate: int, seconds: float, interface: str = "d1", tail: bytes = b"") -> float:
+    """Send a file's heads, each with this tail, by an interface of this network namespace; how many a second it was."""
     heads = file.read_bytes()
     count = len(heads) // LEAST
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name:
@@ -135,9 +135,9 @@ def send(file: Path, vary: int, rate: int, seconds: float, interface: str = "d1"
             program, orders = opened.program("flood"), opened.map("orders")
             opened.map("heads").put_many(b"".join(map(u32, range(count))), heads)
     orders.put(u32(0), b"".join(map(u32, (0, count, vary, socket.if_nametoindex(interface)))))
-    frame = ctypes.create_string_buffer(heads[:LEAST], LEAST)
+    frame = ctypes.create_string_buffer(heads[:LEAST] + tail, LEAST + len(tail))
     options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=max(rate // SLICES, 1), flags=LIVE_FRAMES)
-    options.data_in, options.data_size_in = ctypes.cast(frame, ctypes.c_void_p), LEAST
+    options.data_in, options.data_size_in = ctypes.cast(frame, ctypes.c_void_p), len(frame)
     print("sending", flush=True)
     begun, sent = time.monotonic(), 0
     while (now := time.monotonic()) < begun + seconds:
@@ -162,9 +162,10 @@ def main() -> None:
     parser.add_argument("--send", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--interface", default="d1", help=argparse.SUPPRESS)
     parser.add_argument("--vary", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--tail", type=bytes.fromhex, default=b"", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.send:
-        rate = send(given.send, given.vary, given.rate, given.seconds, given.interface)
+        rate = send(given.send, given.vary, given.rate, given.seconds, given.interface, given.tail)
         print(json.dumps({"per_second": rate}))
         return
     found = measure(given.rounds, given.rate, given.addresses, given.seconds)

@@ -32,6 +32,7 @@ from dnsvip.dns.protection.rrl import Limiter
 from dnsvip.dns.protocol.message import Rcode
 from dnsvip.dns.protocol.names import Labels, site_name
 from dnsvip.dns.querylog import Sample
+from dnsvip.dns.reply import DnsOutcome
 from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
 from dnsvip.site.node_dns import DnsSettings, RateLimit
@@ -53,6 +54,16 @@ class AnswersAhead(Protocol):
     def collect(self) -> Mapping[str, int]:
         """Add the answers since the last call to the server's counters; packets by what became of them."""
         ...
+
+
+class Load(NamedTuple):
+    """Datagrams that all processes on these ports had time for, by this one's; how many it has lost since its start,
+    and has waiting for their turn; and bytes in the fullest buffer of its sockets."""
+
+    done: int
+    lost: int
+    waiting: int
+    held: int
 
 
 class Sampled(NamedTuple):
@@ -83,6 +94,7 @@ class DnsServer:
         self.front_ends = FrontEnds(settings.proxy_from)
         self._gate = Gate(limits or self._limits(settings), self.front_ends)
         self._tally: Counter[str] = Counter()
+        self._ahead = self._busy_ahead = 0
         self._by_zone: Mapping[str, int] = {}
         self._zones_at = 0.0
         self._responder = Responder(engine, self.front_ends, self._tally)
@@ -144,10 +156,23 @@ class DnsServer:
         """The logs that are offered samples, by name."""
         return self._logs
 
-    def count_ahead(self, messages: int, slipped: int, dropped: int) -> None:
+    def load(self) -> Load:
+        """How it keeps up with datagrams."""
+        busy = self.engine.counters.cell(DnsOutcome.BUSY, None, None, None).number - self._busy_ahead
+        held, lost = 0, busy
+        for datagrams in self.listeners.datagrams:
+            waiting, dropped = datagrams.held()
+            held, lost = max(held, waiting), lost + dropped
+        done = self._tally["udp_messages"] - self._ahead - busy
+        return Load(done * self._settings.workers, lost, self._turns.waiting(), held)
+
+    def count_ahead(self, messages: int, slipped: int, dropped: int, busy: int) -> None:
         """Count messages that were answered before they came here, and those of them that the rate limit cut or
-        dropped."""
-        self._tally["udp_messages"] += messages
+        dropped; and those that were dropped for want of time."""
+        self._ahead += messages + busy
+        self._busy_ahead += busy
+        self._tally["udp_messages"] += messages + busy
+        self._responder.drop(busy)
         for name, number in (("udp_slipped", slipped), ("udp_dropped", dropped)):
             if number:
                 self._tally[name] += number

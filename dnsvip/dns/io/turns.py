@@ -69,6 +69,10 @@ class DatagramTurns:
         if dropped:
             self._drop(dropped)
 
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._queue)
+
     def begin(self) -> None:
         """Answer some now, unless others are being answered in turns of the loop already."""
         if self._scheduled is None and self._queue:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import groupby
+from struct import Struct
 from time import perf_counter, thread_time
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -49,6 +50,9 @@ ROUNDS, SLICE = 4, 0.002
 """Batches in one turn of the event loop, and seconds of processor time after which it begins no other."""
 
 RECEIVE_BUFFER = 4 << 20
+
+SO_MEMINFO, MEMORY = 55, Struct("=9I")
+"""An option of asm-generic/socket.h, and the numbers that it gives (linux/sock_diag.h)."""
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from Python 3.14 on
 
@@ -100,6 +104,11 @@ class Batches(Generic[W]):
         """Stop reading, and release the port."""
         asyncio.get_running_loop().remove_reader(self._sock.fileno())
         self._sock.close()
+
+    def held(self) -> tuple[int, int]:
+        """Bytes that wait in the kernel to be read, as it counts them, and datagrams that it had no room for."""
+        memory = MEMORY.unpack(self._sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMORY.size))
+        return memory[0], memory[-1]
 
     def poll(self) -> None:
         """Answer what has come: at once what there are answers to, and some of the rest."""

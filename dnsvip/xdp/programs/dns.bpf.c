@@ -6,7 +6,7 @@
 #include "dns_cookies.h"
 #include "dns_identify.h"
 #include "dns_signatures.h"
-#include "dns_limit.h"
+#include "dns_busy.h"
 #include "dns_samples.h"
 #include "cipher.h"
 #include "parse.h"
@@ -583,20 +583,21 @@ static __always_inline int send(struct xdp_md *ctx, struct dns_work *w, const st
 	return verdict == LIMIT_SEND ? DNS_ANSWERED : verdict == LIMIT_SLIP ? DNS_SLIPPED : DNS_DROPPED;
 }
 
-/* Answers a packet; but for DNS_ANSWERED, DNS_SLIPPED and DNS_DROPPED it stays as it was. */
-static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
+/* Whether a packet is a question that is left to the server. */
+static __always_inline int is_left(__u32 reason)
 {
-	struct dns_config *c;
-	struct asking a = {};
+	return reason >= DNS_UNUSUAL && reason <= DNS_NOT_SENT;
+}
+
+/* Answers a packet; but for DNS_ANSWERED, DNS_SLIPPED and DNS_DROPPED it stays as it was. */
+static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w, const struct dns_config *c, struct asking *a)
+{
 	struct template *t;
 	struct door *door;
-	__u32 zero = 0, length, n, scope = 0, cell, addresses;
+	__u32 length, n, scope = 0, cell, addresses, is_known, is_read;
 	__u64 now;
 
-	c = bpf_map_lookup_elem(&dns_config, &zero);
-	if (!c)
-		return DNS_OFF;
-	door = enter(ctx, w, c, &a);
+	door = enter(ctx, w, c, a);
 	if (!door)
 		return DNS_NOT_OURS;
 	now = c->now ? c->now : bpf_ktime_get_coarse_ns();
@@ -605,10 +606,10 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	addresses = *(volatile __u32 *)&c->addresses;
 	w->unix_ns = now + c->clock_offset;
 	w->unix_seconds = w->unix_ns / NANOSECONDS;
-	length = a.length;
+	length = a->length;
 	opaque(length);
 	if (length < QUESTION + 5 || length > LONGEST ||
-	    bpf_xdp_load_bytes(ctx, a.message, w->asked.wire, length))
+	    bpf_xdp_load_bytes(ctx, a->message, w->asked.wire, length))
 		return DNS_UNUSUAL;
 	__builtin_memset(w->asked.wire + length, 0, OPT_BYTES);
 	w->asked.source[0] = w->packet.key.source[0];
@@ -616,26 +617,29 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	w->asked.length = length;
 	w->asked.listener = door->listener;
 	w->asked.version = w->packet.key.version;
-	if (!read_question(w, c, &a))
+	if (!read_question(w, c, a))
 		return DNS_UNUSUAL;
-	w->name.wants_signatures = c->has_signatures && wants_signatures(w, &a);
-	a.hash = hashed(a.hash, (__u32)w->name.wants_signatures << 16 | w->name.type, c->name_key[1]);
-	t = bpf_map_lookup_elem(&templates, &a.hash);
-	if (!t || t->generation != c->names || t->owner != a.hash || !is_named(w, t, &a)) {
-		tell(w, a.hash);
-		return DNS_UNKNOWN_NAME;
-	}
-	if (t->used != (__u32)w->unix_seconds)
+	w->name.wants_signatures = c->has_signatures && wants_signatures(w, a);
+	a->hash = hashed(a->hash, (__u32)w->name.wants_signatures << 16 | w->name.type, c->name_key[1]);
+	t = bpf_map_lookup_elem(&templates, &a->hash);
+	is_known = t && t->generation == c->names && t->owner == a->hash && is_named(w, t, a);
+	if (!is_known) {
+		tell(w, a->hash);
+		if (!c->up_cost)
+			return DNS_UNKNOWN_NAME;
+	} else if (t->used != (__u32)w->unix_seconds) {
 		t->used = w->unix_seconds;
-	if (!t->body)
+	}
+	is_read = read_opt(w, c, a);
+	if (!is_known || !t || !t->body)
 		return DNS_UNKNOWN_NAME;
-	if (!read_opt(w, c, &a) || (a.opt && !t->by_edns) || (w->who.family && door->guarded))
+	if (!is_read || (a->opt && !t->by_edns) || (w->who.family && door->guarded))
 		return DNS_UNKNOWN_OPTION;
 	if (!is_in(t->period, w->unix_seconds)) {
-		tell(w, a.hash);
+		tell(w, a->hash);
 		return DNS_SIGNED;
 	}
-	if (t->size > a.room || a.room >= t->beyond)
+	if (t->size > a->room || a->room >= t->beyond)
 		return DNS_TOO_BIG;
 	w->who.source[0] = w->packet.key.source[0];
 	w->who.source[1] = w->packet.key.source[1];
@@ -667,16 +671,23 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w)
 	/* Makers are written in place, some time after the generation has changed. */
 	if (*(volatile __u32 *)&c->addresses != addresses)
 		return DNS_OFF;
-	return send(ctx, w, c, &a, t, scope, cell);
+	return send(ctx, w, c, a, t, scope, cell);
 }
 
 SEC("xdp")
 int dns(struct xdp_md *ctx)
 {
 	struct dns_work *w = dns_work();
-	__u32 reason = w ? answer(ctx, w) : DNS_OFF;
+	__u32 zero = 0, reason = DNS_OFF;
+	struct dns_config *c = bpf_map_lookup_elem(&dns_config, &zero);
+	struct asking a = {};
 	__u64 *number;
 
+	if (w && c) {
+		reason = answer(ctx, w, c, &a);
+		if (c->up_cost && is_left(reason) && !may_go_up(w, c, a.is_proven))
+			reason = DNS_BUSY;
+	}
 	if (reason >= DNS_REASONS)
 		return XDP_ABORTED; /* half written: its template has gone meanwhile, or what was checked before does not hold */
 	number = bpf_map_lookup_elem(&dns_reasons, &reason);
@@ -684,7 +695,7 @@ int dns(struct xdp_md *ctx)
 		++*number;
 	if (reason == DNS_ANSWERED || reason == DNS_SLIPPED)
 		return XDP_TX;
-	if (reason == DNS_DROPPED)
+	if (reason == DNS_DROPPED || reason == DNS_BUSY)
 		return XDP_DROP;
 	bpf_tail_call(ctx, &next, 0);
 	return XDP_PASS; /* there is no next */

@@ -31,23 +31,28 @@ static __always_inline __u64 limited_prefix(const struct flow_key *key)
 	return (bpf_be64_to_cpu(key->source[1]) & 0xffffff00) << 32 | 4;
 }
 
-/* Takes an answer of a kind out of the account of a source. */
-static __always_inline enum limit_verdict spend(const struct dns_work *w, const struct dns_config *c, __u64 kind)
+/* The account of a packet's source for a kind of answer, a full one where it is new; NULL where there is no room. */
+static __always_inline struct account *account_of(const struct dns_work *w, __u64 kind)
 {
 	struct account_key key = {.prefix = limited_prefix(&w->packet.key), .kind = kind};
 	struct account *account = bpf_map_lookup_elem(&accounts, &key);
-	__u64 beyond;
 
 	if (!account) {
-		struct account fresh = {.full = w->unix_ns + c->cost};
+		struct account fresh = {};
 
-		if (!bpf_map_update_elem(&accounts, &key, &fresh, BPF_NOEXIST))
-			return LIMIT_SEND;
-		account = bpf_map_lookup_elem(&accounts, &key); /* another processor was first */
-		if (!account)
-			return LIMIT_SEND;
+		bpf_map_update_elem(&accounts, &key, &fresh, BPF_NOEXIST); /* another processor may be first */
+		account = bpf_map_lookup_elem(&accounts, &key);
 	}
-	if (!take(&account->full, c->cost, c->burst, 0, w->unix_ns))
+	return account;
+}
+
+/* Takes an answer of a kind out of the account of a source. */
+static __always_inline enum limit_verdict spend(const struct dns_work *w, const struct dns_config *c, __u64 kind)
+{
+	struct account *account = account_of(w, kind);
+	__u64 beyond;
+
+	if (!account || !take(&account->full, c->cost, c->burst, 0, w->unix_ns))
 		return LIMIT_SEND;
 	beyond = __sync_fetch_and_add(&account->beyond, 1) + 1;
 	return c->slip && beyond % c->slip == 0 ? LIMIT_SLIP : LIMIT_DROP;

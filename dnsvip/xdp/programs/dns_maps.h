@@ -46,6 +46,7 @@ enum dns_reason {
 	DNS_NOT_SENT,          /* the frame could not grow */
 	DNS_SLIPPED,           /* answered empty, with TC, by the rate limit */
 	DNS_DROPPED,           /* by the rate limit */
+	DNS_BUSY,              /* dropped, as the server has too much to do (dns_busy.h) */
 	DNS_REASONS
 };
 
@@ -65,6 +66,7 @@ struct dns_config {
 	__u8 secrets;       /* how many; 0: cookies are the server's */
 	__u8 requires_cookies;
 	__u8 has_signatures; /* DO makes a difference to some names */
+	__u64 up_cost;     /* nanoseconds of the bucket that a question left to the server takes; 0: the server keeps up */
 	__u64 name_key[2]; /* of the hash of questions, by which templates are found; the second is odd */
 	__u32 one_in[MAX_TAKERS]; /* of how many answers each taker of samples gets one; 0: none */
 	__u64 secret[MAX_SECRETS][2]; /* of cookies; the first makes them */

@@ -31,6 +31,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from dnsvip.dns.io.listen import Endpoint
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.xdp import image
+from dnsvip.dns.io.xdp.budget import Budget
 from dnsvip.dns.io.xdp.feeder import Feeder
 from dnsvip.dns.io.xdp.pages import pages_for
 from dnsvip.dns.io.xdp.records import records_for
@@ -54,6 +55,8 @@ SLICE_SECONDS = 0.002
 """How long they are looked at each time; the server waits meanwhile."""
 LIVE_SECONDS = 1.0
 """How often the lease is renewed."""
+WEIGH_SECONDS = 0.05
+"""How often it is looked at whether the server keeps up."""
 LOOK_SECONDS = 5.0
 """How often the addresses of the machine are read, and the lock is tried."""
 REQUESTERS_PER_SIGNATURE = 4
@@ -76,6 +79,7 @@ class KernelAnswers:
         self._attached: _Attached | None = None
         self._waiting: FairQueue[bytes] = FairQueue(MOST_WAITING)
         self._failures = 0
+        self._budget, self._load = Budget(), (server.load(), time.monotonic())
 
     async def start(self) -> None:
         """Answer, unless another process does. Call it when the server listens. Raises PlatformError for a machine or
@@ -91,7 +95,7 @@ class KernelAnswers:
 
     async def run(self) -> None:
         """Feed the program for ever."""
-        lived = looked = 0.0
+        lived = looked = weighed = 0.0
         missed = 0
         while True:
             busy = missed or self._waiting or (self._attached is not None and self._attached.feeder.prefixes.is_busy)
@@ -103,6 +107,9 @@ class KernelAnswers:
             if now - lived >= LIVE_SECONDS:
                 lived = now
                 self.renew()
+            if now - weighed >= WEIGH_SECONDS:
+                weighed = now
+                self._weigh(now)
             if self._attached is not None:
                 missed = self._attached.missing.consume() + self._attached.samples.consume()
                 self._feed(now + SLICE_SECONDS)
@@ -139,6 +146,14 @@ class KernelAnswers:
     def collect(self) -> Mapping[str, int]:
         """Add what was answered since the last call to the server's counters; packets by what became of them."""
         return self._attached.collect(self._server) if self._attached else {}
+
+    def _weigh(self, now: float) -> None:
+        """Leave to the server what it can do (`time.monotonic`)."""
+        (before, at), load = self._load, self._server.load()
+        self._load = load, now
+        self._budget.look(now - at, load.done - before.done, load.lost - before.lost, load.waiting, load.held)
+        if self._attached is not None:
+            self._attached.feeder.leave_up(self._budget.rate)
 
     def _feed(self, end: float) -> None:
         """Have the program know what it has missed, until the time is over (`time.monotonic`)."""
@@ -231,7 +246,7 @@ class _Attached:
         self.samples = Samples(
             self._maps["samples"], self._maps["sampling"], self.feeder.cells, self.feeder.listeners, take
         )
-        self._limited = {"slipped": 0, "dropped": 0}
+        self._limited = {"slipped": 0, "dropped": 0, "busy": 0}
         self.open(machine)
         try:
             self._attach()

@@ -70,7 +70,7 @@ class Feeder:
         self._next_cipher = 0
         self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
         self._name_key = randbits(64), randbits(64) | 1  # secret: nobody is to find names that share a hash
-        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b""}
+        self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", "up_cost": 0}
         self._config["name_key"] = b"".join(map(u64, self._name_key))
         self._config |= _signs(fast) | _secrets(fast) | _limits(None) | _samples(())
         self._fields = image.TYPES.struct("asked").members
@@ -113,6 +113,12 @@ class Feeder:
         """Give each taker of samples, by number, one in so many answers from now on, none where that is 0; `live` has
         to follow."""
         self._config |= _samples(one_in)
+
+    def leave_up(self, rate: float | None) -> None:
+        """Leave so many questions a second to the server from now on, None: all; at once."""
+        cost = 0 if rate is None else int(1e9 / rate)
+        if cost != self._config["up_cost"]:
+            self._configure(up_cost=cost)
 
     def live(self, now: float, monotonic: int, *, fixed: bool = False) -> None:
         """Answer for as long as that is right, at most LEASE_NS. `now` in unix seconds is `monotonic` in nanoseconds;

@@ -503,6 +503,61 @@ def test_full_maps(snapshot: Snapshot) -> None:
         assert answered > 2000
 
 
+def _strangers(program: Kernel, count: int, options: bytes = b"", network: str = "198.18.0.0/15") -> int:
+    """How many of so many questions go up, each for another name and, in that network, from another source."""
+    first = ip_network(network)[1]
+    wires = (question(f"n{number}-{int(program.now * 100)}.example.test", 1, options) for number in range(count))
+    return sum(program.ask(wire, str(first + 256 * number)) is None for number, wire in enumerate(wires))
+
+
+@pytest.fixture
+def hurried(program: Kernel) -> Iterator[Kernel]:
+    """A program that leaves 1,000 questions a second to the server, and a hundred at once."""
+    program.feeder.leave_up(1000)
+    yield program
+    program.feeder.leave_up(None)
+    program.learn()
+
+
+def test_a_server_that_cannot_keep_up(hurried: Kernel) -> None:
+    """As many questions go up as it can answer, others are dropped and counted; what the kernel knows it answers."""
+    hurried.at(NOW + 1)
+    before = hurried.feeder.reasons()["busy"]
+    assert _strangers(hurried, 300) == 100
+    assert hurried.feeder.reasons()["busy"] == before + 200
+    assert hurried.ask(question("new.example.test", 1), STRANGER) == DROPPED
+    for wire in (PLAIN, MADE):
+        assert hurried.ask(wire, STRANGER)
+    elsewhere = frame(packet(STRANGER, FOUR, PLAIN, dport=5300))
+    assert hurried.run(elsewhere) == (XDP_PASS, elsewhere)
+    hurried.at(NOW + 1.05)
+    assert 49 <= _strangers(hurried, 100) <= 50
+    hurried.feeder.leave_up(None)
+    assert _strangers(hurried, 300) == 300
+
+
+def test_proven_sources_go_up_before_all_others(snapshot: Snapshot) -> None:
+    """Beside a flood, questions with a valid cookie go up, of one source no more than half as many as of all."""
+    secret = bytes(range(16))
+    made = Cookies((secret,)).check(bytes(8), ip_address(STRANGER).packed, NOW + 1).answer
+    proven, forged = (opt(b"\0\x0a\0\x18" + cookie) for cookie in (made, bytes(24)))
+    with loaded(FastPath(Engine(replace(snapshot, cookie_secrets=(secret,))))) as program:
+        program.feeder.leave_up(1000)
+        program.at(NOW + 1)
+        assert _strangers(program, 300, forged) == 100
+        asked = [program.ask(question(f"p{n}.example.test", 1, proven), STRANGER) for n in range(200)]
+        assert asked.count(None) == 50
+        assert _strangers(program, 10, forged) == 0
+
+
+def test_a_source_that_floods_leaves_the_others_theirs(hurried: Kernel) -> None:
+    """Of one source as many go up as there are, to where half is left for others."""
+    hurried.at(NOW + 9)
+    asked = [hurried.ask(question(f"s{n}.example.test", 1), f"203.0.113.{n}") for n in range(200)]
+    assert 50 <= asked.count(None) <= 80
+    assert _strangers(hurried, 20) == 20
+
+
 def test_names_that_share_a_hash(program: Kernel) -> None:
     """A template that another name is found by is not its answer."""
     templates, other = program.maps["templates"], question("nail.example.test", 1)
