@@ -10,7 +10,9 @@ from typing import get_type_hints
 
 import pytest
 
+from dnsvip.cli.machine.doctor import _show as show_finding
 from dnsvip.dns.zones.record_diff import record_diff
+from dnsvip.doctor.finding import Finding, Level
 from dnsvip.site import Zone
 from dnsvip.site.clients import Proof
 from tests.cli.terminal import on_terminal
@@ -281,3 +283,11 @@ def test_words_of_the_console() -> None:
         assert word in source
     about = get_type_hints(Proof, include_extras=True)["required"].__metadata__[0]
     assert about.label == "Requires proof"
+
+
+def test_findings_control_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a finding quotes of others is text."""
+    show_finding(Finding("zones", Level.WARNING, "zone \x1b]0;title\x07", "mend \x9b31m"))
+    said = capsys.readouterr().out
+    assert "\\027]0;title\\007" in said
+    assert "\\15531m" in said

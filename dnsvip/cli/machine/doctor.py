@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from dnsvip.cli.shared.show import printable
 from dnsvip.doctor.examination import Part, examine_all
 from dnsvip.doctor.finding import Finding, Level, exit_code
 from dnsvip.site.io.files import load_node
@@ -48,6 +49,6 @@ async def _all(part: Part, *, show: bool, quiet: bool) -> list[Finding]:
 
 def _show(finding: Finding) -> None:
     level = click.style(f"{finding.level.value:8}", fg=COLOURS[finding.level])
-    click.echo(f"{level} {finding.check:10} {finding.what}")
+    click.echo(f"{level} {finding.check:10} {printable(finding.what)}")
     if finding.level is not Level.OK and finding.mend:
-        click.echo(f"{'':8} {'':10} -> {finding.mend}")
+        click.echo(f"{'':8} {'':10} -> {printable(finding.mend)}")
