@@ -32,8 +32,9 @@ from tests.bench.program import LEAST
 from tests.bench.report import table
 from tests.dns.hotpath.test_fastpath import opt, question
 from tests.dns.io.xdp.kernel import packet
-from tests.network.dispatching import DNSVIP, wait_until
+from tests.network.dispatching import wait_until
 from tests.network.field import kernel_world
+from tests.network.hosted import DNSVIP
 from tests.network.test_dns_xdp import FOUR, NODE, Pair
 
 RATE, SECONDS, ROUNDS = 500_000, 4.0, 3

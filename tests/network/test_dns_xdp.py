@@ -27,6 +27,7 @@ from tests.network.dispatching import apply, clusters, wait_until, with_store
 from tests.network.dns_asker import WAIT
 from tests.network.field import kernel_world
 from tests.network.hosted import DNSVIP, run_on, start_on
+from tests.node.test_dnstap import printed, receiver
 from tests.store.changes import put
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
@@ -372,6 +373,27 @@ def test_limits_and_logs(pair: Pair) -> None:
     assert after["slipped"] - before_limit["slipped"] > 200
     assert after["answered"] - before_limit["answered"] < 100
     pair.reload(before)
+
+
+def test_dnstap(pair: Pair) -> None:
+    """`fstrm_capture` gets each question once, as `dnstap-ldns` prints it, whether the kernel has answered it or the
+    server."""
+    before, tap, sink = pair.node.read_text(), pair.folder / "tap", pair.folder / "tap.sock"
+    pair.until_known(lambda: pair.dig("plain.example.test", "A", "+noedns"))
+    with receiver("-u", str(sink), file=tap):
+        pair.reload(before + f'[log.dnstap]\none_in = 1\nreceiver = "unix:{sink}"\n')
+        answered, sent = pair.answered(), pair.metrics()["dnstap_messages"]
+        for _ in range(5):
+            pair.dig("plain.example.test", "A", "+noedns")
+        pair.dig("version.example.test", "TXT", "+tcp", "+noedns")
+        assert pair.answered() == answered + 5
+        wait_until(lambda: pair.metrics()["dnstap_messages"] == sent + 6)
+        pair.reload(before)
+    lines = Counter(tuple(line.split()[i] for i in (2, 4)) + tuple(line.split()[-3:]) for line in printed(tap))
+    assert lines == {
+        ("AR", "UDP", '"plain.example.test."', "IN", "A"): 5,
+        ("AR", "TCP", '"version.example.test."', "IN", "TXT"): 1,
+    }
 
 
 def test_restart_crash_and_change_under_load(pair: Pair) -> None:
