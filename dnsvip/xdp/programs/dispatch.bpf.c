@@ -398,31 +398,12 @@ __noinline int send_event(struct xdp_md *ctx)
 	return 0;
 }
 
-SEC("xdp")
-int dispatch(struct xdp_md *ctx)
+/* Decides a packet that no straight way takes, and carries the verdict out; an XDP action. (No part of `dispatch`, as the
+ * straight ways share its stack.) */
+static __noinline int take_long_way(struct xdp_md *ctx, struct work *w, const struct site *site, const struct config *c)
 {
-	struct site *site = current_site();
-	struct config *c = settings();
-	struct work *w = work();
-	__u32 flags;
 	int fault;
 
-	if (!site || !c || !w)
-		return XDP_PASS;
-	read_clock(w, c);
-	if (site->shares) {
-		w->step = 0;
-		unwrap(ctx);
-	}
-	if (!c->sample && !c->watched) {
-		fault = LEFT;
-		if (straight_head(ctx, &flags) && !(flags & (FIN | RST)))
-			fault = flags & SYN ? follow_opening(ctx, w, site, c, flags) : follow_established(ctx, w, site, c);
-		else if (piece_bytes(ctx))
-			fault = drop_piece(ctx, w, site, c);
-		if (fault >= 0)
-			return fault;
-	}
 	clear(w, site);
 	fault = parse(ctx, &w->packet);
 	w->verdict.port = w->packet.key.source_port;
@@ -446,6 +427,34 @@ int dispatch(struct xdp_md *ctx)
 	if (c->trace)
 		trace(w->verdict.reason, w->verdict.action, w->verdict.server, w->verdict.held);
 	return carry_out(ctx, w, c);
+}
+
+SEC("xdp")
+int dispatch(struct xdp_md *ctx)
+{
+	struct site *site = current_site();
+	struct config *c = settings();
+	struct work *w = work();
+	__u32 flags;
+	int action;
+
+	if (!site || !c || !w)
+		return XDP_PASS;
+	read_clock(w, c);
+	if (site->shares) {
+		w->step = 0;
+		unwrap(ctx);
+	}
+	if (!c->sample && !c->watched) {
+		action = LEFT;
+		if (straight_head(ctx, &flags) && !(flags & (FIN | RST)))
+			action = flags & SYN ? follow_opening(ctx, w, site, c, flags) : follow_established(ctx, w, site, c);
+		else if (piece_bytes(ctx))
+			action = drop_piece(ctx, w, site, c);
+		if (action >= 0)
+			return action;
+	}
+	return take_long_way(ctx, w, site, c);
 }
 
 /* Makes clang write the enums that user space reads into the object's BTF. libbpf does not load this section. */

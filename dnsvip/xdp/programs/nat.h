@@ -21,8 +21,8 @@ static __always_inline int claim_reply(struct flow_key *reply, struct flow_key *
 }
 
 /* Removes the anonymous flow that has a reply key, while it is young: its source may be forged, and it yields to an
- * authentic one. */
-static __noinline int displace(struct flow_key *reply, __u32 now)
+ * authentic one. (Part of what calls it, as no more than eight calls may be in each other.) */
+static __always_inline int displace(struct flow_key *reply, __u32 now)
 {
 	struct flow_key *holder = reply ? bpf_map_lookup_elem(&replies, reply) : NULL;
 	struct flow *flow = holder ? find_flow(holder) : NULL;

@@ -22,6 +22,7 @@ from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import SelectRule
 from dnsvip.xdp.objects import XDP_TX
 from dnsvip.xdp.structs import u32
+from tests.bench.pairs import without_policing
 from tests.dispatcher.build import (
     ACK,
     CLIENT,
@@ -408,6 +409,12 @@ def test_priority_decides_which_new_flow_gives_way() -> None:
         assert program.writer.counters.auxiliary()["not-remembered"] == flows.not_recorded > 0
         assert flows.evicted > 100
         assert seen["known"] > 100 < seen["issued"]
+
+
+def test_program_without_policing_is_accepted(kernel: None) -> None:
+    """The kernel takes what the bench compares policing with too: clang gives its functions other stacks."""
+    with loaded(FLOWS, without_policing()) as running:
+        assert running.program.information().verified_insns
 
 
 def test_program_is_verified_in_two_fifths_of_what_the_kernel_bears(kernel: None, program: Kernel) -> None:
