@@ -122,13 +122,12 @@ class Clock:
     skew: float | None = None
 
 
-def judge_aes(*, hardware: bool, fixed_time: bool, tables: bool = True) -> Iterator[Finding]:
-    """Whether the kernel's AES is in hardware: an address takes ten blocks, the first time it is used. `tables`: the
-    program has its own where not."""
+def judge_aes(*, hardware: bool, fixed_time: bool) -> Iterator[Finding]:
+    """Whether the kernel's AES is in hardware: an address takes ten blocks, the first time it is used."""
     if hardware:
         yield ok(AES, "the kernel has AES in hardware")
         return
-    software = "0.7 us by tables, whose timing others may observe" if tables else "1.2 us"
+    software = "0.7 us by tables, whose timing others may observe"
     cost = f"about {'1.7 us (fixed_time_aes)' if fixed_time else software}"
     mend = "load the driver (modprobe aesni_intel; arm64: aes-ce-blk), or boot a kernel and a machine that have it"
     yield warning(AES, f"the kernel has no AES in hardware: each new address costs {cost}, instead of 0.15", mend)

@@ -32,6 +32,8 @@ enum dns_bounds {
 	REQUESTERS = 65536 /* resized */
 };
 
+#include "aes.h" /* for so many ciphers */
+
 /* Why a packet is left to the server, and how many are answered. */
 enum dns_reason {
 	DNS_ANSWERED,
@@ -440,6 +442,10 @@ struct dns_work {
 	__u64 unix_seconds;
 	__u64 block[2]; /* FF1 */
 	__u64 stream[2];
+	struct wide payload;
+	__u64 slot;
+	struct half half;
+	__u64 masks[2];
 	__be64 address[MAX_HOLES][2];
 	struct made made;
 	struct signed_set of;

@@ -3,6 +3,7 @@
  * expiry, FF1 encryption, tag. */
 #pragma once
 #include "dns_maps.h"
+#include "aes.h"
 #include "ciphers.h"
 #include "siphash.h"
 
@@ -43,6 +44,46 @@ static __always_inline __u64 expiry_of(const struct maker *m, __u64 slot)
 		return top < 1 ? top : 1;
 	units = ((__u64)needed + m->expiry_unit - 1) / m->expiry_unit;
 	return units < top ? units : top;
+}
+
+/* As `encrypted`, of work.payload, by tables; 1 where the maker's key is not used by these. (Global, as below.) */
+__noinline int encrypt_by_tables(__u32 number)
+{
+	const char *table = aes_table();
+	struct schedule *schedule;
+	__u32 zero = 0, right, bytes, cipher;
+	struct dns_work *w;
+	struct maker *m;
+	__u64 a, b, y;
+	int round;
+
+	w = bpf_map_lookup_elem(&dns_works, &zero);
+	m = bpf_map_lookup_elem(&makers, &number);
+	if (!w || !m || m->bits > 80)
+		return 1;
+	cipher = m->cipher;
+	schedule = bpf_map_lookup_elem(&schedules, &cipher);
+	if (!schedule || !schedule->present)
+		return 1;
+	right = m->bits - m->bits / 2;
+	bytes = (right + 7) / 8;
+	w->masks[0] = (1ULL << (right & 63)) - 1;
+	w->masks[1] = (1ULL << (m->bits / 2 & 63)) - 1;
+	a = shifted(w->payload, right) & w->masks[1];
+	b = w->payload.lo & w->masks[0];
+	first_half(&w->half, table, schedule->words, m->mid.hi);
+#pragma clang loop unroll(disable)
+	for (round = 0; round < ROUNDS; round++) {
+		opaque(w); /* as `key` and `h` in encrypted_middle */
+		y = encrypted_middle(&w->half, table, schedule->words, m->mid.lo ^ (__u64)round << 8 * bytes ^ b,
+				     bytes > 4);
+		y = (a + y) & w->masks[!(round & 1)];
+		a = b;
+		b = y;
+	}
+	w->payload.lo = a << right | b;
+	w->payload.hi = right ? a >> (64 - right) : 0;
+	return 0;
 }
 
 /* FF1 encryption (NIST SP 800-38G Rev. 1, algorithm 7), the inverse of ff1.h; returns whether there is such a cipher. */
@@ -107,36 +148,52 @@ static __always_inline __u32 check_of(const struct made *made)
 	return mixed ^ mixed >> 32;
 }
 
-/* Makes the address of a requester for the current slot, by the maker with a number, in its record; returns whether it
- * could. (Global, so that the kernel verifies it by itself, once.) */
-__noinline int seal(struct ready *r, __u32 number, __u32 generation, __u64 owner)
+/* Gets the payload of a requester's address for the current slot, by the maker with a number, into work.payload, and its slot
+ * into work.slot; returns whether it could. (Global, as the next one, so that the kernel verifies it by itself, once.) */
+__noinline int fill_payload(struct ready *r, __u32 number, __u32 generation)
 {
-	struct dns_work *w;
 	struct wide payload, part;
-	struct made made;
-	__u32 zero = 0;
+	struct dns_work *w;
 	struct maker *m;
-	__u64 slot;
+	__u32 zero = 0;
 
 	w = bpf_map_lookup_elem(&dns_works, &zero);
 	m = bpf_map_lookup_elem(&makers, &number);
 	if (!w || !m || !r || m->generation != generation || !m->renew)
 		return 0;
-	slot = w->unix_seconds / m->renew;
+	w->slot = w->unix_seconds / m->renew;
 	payload = r->payload;
 	if (m->nonce_bits) {
 		__u64 mask = m->nonce_bits >= 64 ? ~0ULL : (1ULL << (m->nonce_bits & 63)) - 1;
 
-		part = wide_shl(nonce_hash(m, r, slot) & mask, m->nonce_shift);
+		part = wide_shl(nonce_hash(m, r, w->slot) & mask, m->nonce_shift);
 		payload.hi |= part.hi;
 		payload.lo |= part.lo;
 	}
 	if (m->expiry_bits) {
-		part = wide_shl(expiry_of(m, slot), m->expiry_shift);
+		part = wide_shl(expiry_of(m, w->slot), m->expiry_shift);
 		payload.hi |= part.hi;
 		payload.lo |= part.lo;
 	}
-	if (!encrypted(w, m, &payload))
+	w->payload = payload;
+	return 1;
+}
+
+/* Makes the address of work.payload, which is encrypted where `is_encrypted`, in the requester's record; as above. */
+__noinline int make_address(struct ready *r, __u32 number, __u64 owner, __u32 is_encrypted)
+{
+	struct wide payload, part;
+	struct dns_work *w;
+	struct maker *m;
+	struct made made;
+	__u32 zero = 0;
+
+	w = bpf_map_lookup_elem(&dns_works, &zero);
+	m = bpf_map_lookup_elem(&makers, &number);
+	if (!w || !m || !r)
+		return 0;
+	payload = w->payload;
+	if (!is_encrypted && !encrypted(w, m, &payload))
 		return 0;
 	part = wide_shl(payload.lo, m->payload_shift);
 	part.hi |= wide_shl(payload.hi, m->payload_shift).lo;
@@ -148,11 +205,18 @@ __noinline int seal(struct ready *r, __u32 number, __u32 generation, __u64 owner
 	made = r->made;
 	made.address[0] = bpf_cpu_to_be64(part.hi);
 	made.address[1] = bpf_cpu_to_be64(part.lo);
-	made.since = slot * m->renew;
+	made.since = w->slot * m->renew;
 	made.owner = owner; /* where another requester has got the record meanwhile, the check is wrong for that one */
 	r->made.address[0] = made.address[0];
 	r->made.address[1] = made.address[1];
 	r->made.since = made.since;
 	r->made.check = check_of(&made);
 	return 1;
+}
+
+/* Makes the address of a requester for the current slot, by the maker with a number, in its record; returns whether it
+ * could. Three calls one after the other, as the stack is too small for them in one another. */
+static __always_inline int seal(struct ready *r, __u32 number, __u32 generation, __u64 owner)
+{
+	return fill_payload(r, number, generation) && make_address(r, number, owner, !encrypt_by_tables(number));
 }

@@ -68,7 +68,7 @@ class Feeder:
         self._made: set[int] = set()
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
-        self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"))
+        self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"), tables=True)
         self._name_key = randbits(64), randbits(64) | 1  # secret: nobody is to find names that share a hash
         self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", "up_cost": 0}
         self._config["name_key"] = b"".join(map(u64, self._name_key))
