@@ -1,5 +1,5 @@
 """CPU of a query answered over a veth pair: dnsvip in the kernel and on sockets, beside NSD, Knot (sockets and XDP)
-and gdnsd, from one source (by kxdpgun) and from 16,384 in turn (by the generator of `floods`), at a bounded rate. What
+and gdnsd, from one source (by kxdpgun) and from 100,000 in turn (by the generator of `floods`), at a bounded rate. What
 counts is the CPU time of the server's processes, less what they take while nobody asks, and of the XDP program on its
 interface; the veth pair's own work is in neither.
 
@@ -32,7 +32,7 @@ from tests.network.field import kernel_world
 from tests.network.test_dns_xdp import FOUR, NODE, Pair
 
 RATE, SECONDS, ROUNDS = 20_000, 2, 3
-SOURCES = 16_384
+SOURCES = 100_000
 QUESTIONS = {"plain": ("plain.example.test", "A"), "per client": ("www.example.test", "AAAA")}
 LEARNING = 30
 """Turns at most until the program knows nearly all sources."""
@@ -252,7 +252,7 @@ def main() -> None:
                 idle = min(idles(pid))
                 sys.stdout.write(f"{name:16} idle {idle:.2%} of a processor\n")
                 for kind, words in QUESTIONS.items():
-                    for who, asking in {"one source": one_source, "16,384 sources": many_sources}.items():
+                    for who, asking in {"one source": one_source, "100,000 sources": many_sources}.items():
                         asked = asking(pair, *words)
                         if name == "dnsvip, xdp":
                             learn(pair, asked)
