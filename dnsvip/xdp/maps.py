@@ -10,9 +10,10 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ctypes import c_uint32
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +28,7 @@ MMAPABLE = 1 << 10
 NEW, EXISTING = 1, 2
 """Flags of `put`: only a new key, only an existing one (BPF_NOEXIST, BPF_EXIST)."""
 BATCH = 4096
-"""Entries read in one system call."""
+"""Entries read or written in one system call."""
 _ALL = -1
 _PERCPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 
@@ -139,6 +140,12 @@ class Map:
             count = c_uint32(total)
             result = library().bpf_map_update_batch(self.fd, keys, values, ctypes.byref(count), None)
             check(result, f"writing map {self.name}")
+
+    def put_all(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set the values of any number of keys, some thousands in one system call."""
+        left = iter(entries)
+        while batch := list(islice(left, BATCH)):
+            self.put_many(b"".join([key for key, _ in batch]), b"".join([value for _, value in batch]))
 
     def delete_many(self, keys: list[bytes]) -> int:
         """Remove many keys; how many were there."""

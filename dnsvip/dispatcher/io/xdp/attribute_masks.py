@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice
 from operator import and_
 
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
@@ -20,9 +19,6 @@ from dnsvip.site import Client, Cluster, Site
 from dnsvip.site.cow_map import difference
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import u64
-
-BATCH = 4096
-"""Entries written in one system call."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +63,32 @@ class AttributeMasks:
             kept = {client.id for client in changed if client.attributes}
             gone = {old.id for _, old, _ in changes if old and old.attributes} - kept
             self._masks.delete_many([_key(number, cluster) for number in gone for cluster in clusters])
-            self._put(changed, clusters)
+            self._masks.put_all(_entries(changed, clusters))
         else:
             self._write_all(clients, clusters)
         self._written = clients, clusters
 
     def _write_all(self, clients: Mapping[str, Client], clusters: Mapping[int, Attributed]) -> None:
         stale = set(self._masks.keys())
-        if clusters:
-            stale -= set(self._put(clients.values(), clusters))
+        self._masks.put_all(_noted(_entries(clients.values() if clusters else (), clusters), stale))
         self._masks.delete_many(list(stale))
 
-    def _put(self, clients: Iterable[Client], clusters: Mapping[int, Attributed]) -> list[bytes]:
-        """Write the masks of clients; their keys."""
-        left, written = _entries(clients, clusters), []
-        while batch := list(islice(left, BATCH)):
-            self._masks.put_many(b"".join([key for key, _ in batch]), b"".join([u64(mask) for _, mask in batch]))
-            written += [key for key, _ in batch]
-        return written
+
+def _noted(entries: Iterable[tuple[bytes, bytes]], stale: set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The entries, whose keys are not stale."""
+    for key, mask in entries:
+        stale.discard(key)
+        yield key, mask
 
 
-def _entries(clients: Iterable[Client], clusters: Mapping[int, Attributed]) -> Iterator[tuple[bytes, int]]:
+def _entries(clients: Iterable[Client], clusters: Mapping[int, Attributed]) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of what the clients have."""
     for client in clients:
         try:
             masks = {number: one.mask(client) for number, one in clusters.items()} if client.attributes else {}
         except Exception:  # noqa: BLE001, S112 - it costs this client its rules, and no other one
             continue
-        yield from ((_key(client.id, number), mask) for number, mask in masks.items())
+        yield from ((_key(client.id, number), u64(mask)) for number, mask in masks.items())
 
 
 def _key(client: int, cluster: int) -> bytes:

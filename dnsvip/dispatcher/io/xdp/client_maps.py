@@ -6,9 +6,7 @@ A client whose record cannot be made is refused and named in `faults`; it costs 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator
@@ -20,11 +18,6 @@ from dnsvip.site.cow_map import difference
 from dnsvip.site.isolation import fault_of
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import number_of, u64
-
-T = TypeVar("T")
-
-BATCH = 4096
-"""Client records written in one system call."""
 
 _REFUSED = TYPES.struct("client").pack_sparse(tier=absent())
 """The record of a client that is not enabled."""
@@ -70,16 +63,10 @@ class ClientMaps:
 
     def _write_records(self, clients: Iterable[Client], record: Callable[[Client], bytes]) -> None:
         """Write the records of clients; one that makes that fail is refused, and named."""
-        for batch in _batches(clients, BATCH):
-            for client in batch if self.faults else ():
-                self.faults.pop(client.name, None)
-            try:
-                records = b"".join(map(record, batch))
-            except Exception:  # noqa: BLE001 - the batch is gone through one by one
-                records = b"".join(self._one_record(client, record) for client in batch)
-            self._records.put_many(b"".join(u64(client.id) for client in batch), records)
+        self._records.put_all((u64(client.id), self._record(client, record)) for client in clients)
 
-    def _one_record(self, client: Client, record: Callable[[Client], bytes]) -> bytes:
+    def _record(self, client: Client, record: Callable[[Client], bytes]) -> bytes:
+        self.faults.pop(client.name, None)
         try:
             return record(client)
         except Exception as error:  # noqa: BLE001 - it costs this client, not the others
@@ -100,8 +87,7 @@ class ClientMaps:
         self._put(ids, _ENDED)
 
     def _put(self, ids: Iterable[int], record: bytes) -> None:
-        for batch in _batches(ids, BATCH):
-            self._records.put_many(b"".join(map(u64, batch)), record * len(batch))
+        self._records.put_all((u64(number), record) for number in ids)
 
     def _remove(self, ids: Iterable[int], snapshot: Snapshot, masters: Collection[int]) -> None:
         """Remove the keys of clients that are gone, and their records, except those that refuse their addresses."""
@@ -125,10 +111,9 @@ class ClientMaps:
             wanted = changed if known.get(number) == (master, layout) else snapshot.site.clients.values()
             extracted = hmac.digest(bytes(32), master, "sha256")
             sound = (client for client in wanted if client.name not in self.faults)
-            for batch in _batches(sound, BATCH):
-                names = b"".join(pack_name(client=client.id, master=number) for client in batch)
-                keys = b"".join(_client_key(extracted, layout, client) for client in batch)
-                self._keys.put_many(names, keys)
+            self._keys.put_all(
+                (pack_name(client=client.id, master=number), _client_key(extracted, layout, client)) for client in sound
+            )
 
 
 def _client_key(extracted: bytes, layout: Layout, client: Client) -> bytes:
@@ -137,9 +122,3 @@ def _client_key(extracted: bytes, layout: Layout, client: Client) -> bytes:
     identity = client.id.to_bytes(8, "big") + client.key_generation.to_bytes(4, "big")
     info = b"dnsvip v1 client" + layout.prefix.network_address.packed + identity
     return hmac.digest(extracted, info + b"\1", "sha256")[:16]
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    left = iter(items)
-    while batch := list(islice(left, size)):
-        yield batch

@@ -7,8 +7,7 @@ networks that have them; one that nothing has any more stays until everything is
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.verify.networks import SourceNetworks
@@ -17,8 +16,6 @@ from dnsvip.site.identity.claims import PREFIX_STEPS, WIDTHS
 from dnsvip.xdp.maps import Map
 from dnsvip.xdp.structs import u32, u64
 
-BATCH = 4096
-"""Networks written in one system call."""
 _KINDS = {(step, version): 2 * at + (version == 4) for at, step in enumerate(PREFIX_STEPS) for version in WIDTHS}
 _PLACES = {kind: place for place, kind in _KINDS.items()}
 _KEY = struct.Struct("=QQII")
@@ -48,7 +45,7 @@ class NetworkMaps:
         self._add_lengths(
             networks, {(_KINDS[step, version], _length(version, length)) for step, version, _, length, _ in changes}
         )
-        self._put((_key(*row[:4]), row[4]) for row in changes if row[4] is not None)
+        self._networks.put_all((_key(*row[:4]), u64(row[4])) for row in changes if row[4] is not None)
         self._networks.delete_many([_key(*row[:4]) for row in changes if row[4] is None])
 
     def _write_all(self, networks: SourceNetworks, *, known: bool) -> None:
@@ -58,14 +55,7 @@ class NetworkMaps:
         if not known or not networks.used:
             stale = [key for key, _ in self._networks.items() if _place(key, networks) is None]
             self._networks.delete_many(stale)
-        self._put((_key(*row[:4]), row[4]) for row in networks.rows())
-
-    def _put(self, entries: Iterable[tuple[bytes, int | None]]) -> None:
-        left = iter(entries)
-        while batch := list(islice(left, BATCH)):
-            self._networks.put_many(
-                b"".join([key for key, _ in batch]), b"".join([u64(number or 0) for _, number in batch])
-            )
+        self._networks.put_all((_key(*row[:4]), u64(row[4])) for row in networks.rows())
 
     def _add_lengths(self, networks: SourceNetworks, more: set[tuple[int, int]]) -> None:
         """Look for these lengths too, in the order of the steps."""

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.io.xdp import attribute_masks
 from dnsvip.dispatcher.io.xdp.attribute_masks import AttributeMasks
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
 from dnsvip.dispatcher.token_bucket import SECOND
@@ -74,7 +73,7 @@ def pools(program: Kernel, now: DispatchTables) -> dict[str, str]:
 
 def test_attributes_select(kernel: None, program: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client's attributes, as words and numbers, decide at the plain VIP; one of no attributes has zeros."""
-    monkeypatch.setattr(attribute_masks, "BATCH", 2)
+    monkeypatch.setattr("dnsvip.xdp.maps.BATCH", 2)
     assert pools(program, tables(ATTRIBUTES)) == POOL_OF
     assert set(pools(program, tables(ATTRIBUTES, identify=False)).values()) == {"slow"}
     assert not list(program.maps["client_masks"].keys())

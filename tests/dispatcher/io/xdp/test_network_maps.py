@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from dnsvip.dispatcher.io.xdp import network_maps
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.verify.networks import SourceNetworks
@@ -106,7 +105,7 @@ def expected(maps: Maps, networks: SourceNetworks) -> None:
 
 def test_all_are_written(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first time every network is, over several system calls too."""
-    monkeypatch.setattr(network_maps, "BATCH", 3)
+    monkeypatch.setattr("dnsvip.xdp.maps.BATCH", 3)
     many = {f"c{number}": f"198.18.{number}.0/24 2001:db8:{number:x}::/48" for number in range(1, 20)}
     networks = maps.apply(site(many))
     assert len(networks) == 38
