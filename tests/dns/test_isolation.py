@@ -33,6 +33,8 @@ PARTS = ("zones", "hotpath", "synthesis", "transfer", "protocol.builder", "engin
 
 FUNCTIONS = [place for place in places(package, PARTS) if "." not in place[1] and place[1][0] != "_"]
 """The public ones."""
+NAMELESS = {"read_question"}
+"""Those that run before it is known which zone a question is about: the engine answers in place of the fast path."""
 
 
 def snapshot(serial: int, address: str = "192.0.2.7") -> Snapshot:
@@ -107,7 +109,7 @@ def test_injected(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> No
         assert rcode == ask(right, *question).rcode() or raised, question
     transferred(responder, BAD)
     engine = responder.fast.engine
-    assert not raised or f"zone.{BAD}" in {problem.where for problem in engine.problems}, raised[:3]
+    assert not raised or name in NAMELESS or f"zone.{BAD}" in {problem.where for problem in engine.problems}, raised[:3]
     responder.fast = type(responder.fast)(Engine(second, engine), responder.fast)  # a later change
     assert "192.0.2.8" in str(ask(responder, f"www.{GOOD}", "A").answer[0])
 
