@@ -28,8 +28,9 @@ from pathlib import Path
 
 from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.processes import cpu_seconds, memory_bytes
-from tests.dns.differential.peers import Bind, free_port
+from tests.dns.differential.peers import Bind
 from tests.dns.io.tls_world import NAME, Authority
+from tests.ports import free_port
 
 CONNECTIONS, NEW = 100, 2
 """Connections that are kept, and clients that open others."""

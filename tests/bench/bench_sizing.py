@@ -22,7 +22,7 @@ from pathlib import Path
 from dnsvip.store import KeyEncryptionKey
 from tests.bench.bench_classify import filled
 from tests.bench.processes import cpu_seconds, memory_bytes
-from tests.node.serving import free_port
+from tests.ports import free_port
 
 PAGE = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- sizing -->", "<!-- end of sizing -->"

@@ -25,6 +25,7 @@ from dns.rdatatype import AAAA
 
 from tests.bench.processes import family
 from tests.bench.questions import FIRST_KNOWN, FIRST_NEW, KNOWN, plain, with_ecs
+from tests.ports import free_port
 
 TEMPLATES = Path(__file__).parent / "peers"
 DATACENTERS = 250
@@ -232,12 +233,3 @@ def ask_once(port: int, question: bytes, seconds: float = 0.2) -> bytes | None:
             return None
         except TimeoutError:
             return None
-
-
-def free_port() -> int:
-    """A port that is currently free for TCP and UDP."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        port = int(tcp.getsockname()[1])
-        udp.bind(("127.0.0.1", port))
-        return port

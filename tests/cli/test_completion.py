@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.serving import DNSVIP, Node, free_port, node
+from tests.node.serving import DNSVIP, Node, node
+from tests.ports import free_port
 
 ASK = """
 eval "$SCRIPT"

@@ -17,7 +17,8 @@ from tests import preloaded
 from tests.console.conftest import DESKTOP, WAIT_MS
 from tests.console.test_look import flaws
 from tests.long import long_or
-from tests.node.serving import NODE, Node, free_port, node, within
+from tests.node.serving import NODE, Node, node, within
+from tests.ports import free_port
 
 CLIENTS = long_or(30_000, long=1_000_000)
 SECOND = 1.0

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.console.conftest import DESKTOP, PHONE, WAIT_MS
 from tests.console.test_look import flaws
-from tests.node.serving import NODE, Node, free_port, node
+from tests.node.serving import NODE, Node, node
+from tests.ports import free_port
 
 OIDC = """
 [admin.oidc]

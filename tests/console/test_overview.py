@@ -17,7 +17,8 @@ from tests.console.conftest import WAIT_MS, Open
 from tests.console.site import Site
 from tests.console.test_look import flaws
 from tests.long import long_or
-from tests.node.serving import NODE, Node, free_port, node
+from tests.node.serving import NODE, Node, node
+from tests.ports import free_port
 
 SECONDS = 5.0
 """How long the overview may take to tell the truth."""

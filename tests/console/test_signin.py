@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.console.conftest import Open
 from tests.console.site import Site
-from tests.node.serving import free_port
+from tests.ports import free_port
 
 
 def test_signing_in(visit: Open, at_work: Site) -> None:

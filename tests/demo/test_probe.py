@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dnsvip.demo.growth import growth_of
 from dnsvip.demo.probe import fetch, run
-from tests.node.serving import free_port
+from tests.ports import free_port
 
 WAIT = 0.15
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.site import Site, Snapshot, Zone
 from tests.dns.world import ZONES
+from tests.ports import free_port
 
 TYPES = ("A", "AAAA", "NS", "SOA", "CNAME", "DNAME", "MX", "TXT", "DS", "HTTPS", "TYPE65280")
 CONFIG = """
@@ -62,9 +62,7 @@ def zone_text() -> str:
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an unbound that serves the zone."""
     folder = tmp_path_factory.mktemp("unbound")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "example.test.zone").write_text(zone_text())
     config = folder / "unbound.conf"
     config.write_text(CONFIG.format(port=port, folder=folder))

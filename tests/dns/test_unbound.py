@@ -18,9 +18,9 @@ import pytest
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.site_file import build_site
-from tests.dns.differential.peers import free_port
 from tests.dns.unbound import configuration, run_unbound, subnets
 from tests.dns.world import ZONES, Running, site_tables, who_is
+from tests.ports import free_port
 from tests.samples import snapshot_of
 
 OUTER = IPv4Network("198.18.0.0/15")

@@ -31,7 +31,7 @@ from dnsvip.store import KeyEncryptionKey, Store
 from tests import preloaded
 from tests.network.dispatching import wait_until
 from tests.network.hosted import start_on
-from tests.node.serving import free_port
+from tests.ports import free_port
 from tests.samples import make_site
 
 SITE: Mapping[str, Any] = {

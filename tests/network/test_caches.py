@@ -27,10 +27,10 @@ from dnsvip.dispatcher.simulate import syn
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dns.identity.identify import Classifier, Ecs, Requester
 from dnsvip.site import Networks, Snapshot
-from tests.dns.differential.peers import free_port
 from tests.dns.unbound import configuration, run_unbound, subnets
 from tests.dns.world import Running
 from tests.long import long_or
+from tests.ports import free_port
 from tests.samples import NOW, make_site, snapshot_of
 
 QUESTIONS = long_or(1500, long=200_000)

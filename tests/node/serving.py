@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from click.testing import CliRunner
 
 from dnsvip.cli import main
 from tests import preloaded
+from tests.ports import free_port
 from tests.preloaded import DNSVIP
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,22 +54,6 @@ listen = "127.0.0.1:{api}"
 format = "json"
 """
 )
-
-
-def free_port() -> int:
-    """A port that is currently free for UDP and TCP on both loopback addresses."""
-    while True:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            for family, kind, host in (
-                (socket.AF_INET, socket.SOCK_DGRAM, "127.0.0.1"),
-                (socket.AF_INET6, socket.SOCK_STREAM, "::1"),
-                (socket.AF_INET6, socket.SOCK_DGRAM, "::1"),
-            ):
-                stack.enter_context(socket.socket(family, kind)).bind((host, port))
-            return port
 
 
 @dataclass

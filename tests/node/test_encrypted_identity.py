@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from tests.dns.differential.peers import free_port
 from tests.dns.io.tls_world import NAME, Authority
 from tests.dns.unbound import configuration, run_unbound
 from tests.node.serving import NODE, PLAIN, Node, node, within
+from tests.ports import free_port
 
 SERVICE = "www.example.test"
 LISTENERS = """

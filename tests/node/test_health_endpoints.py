@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.serving import NODE, Node, free_port, node, within
+from tests.node.serving import NODE, Node, node, within
 from tests.node.test_workers import workers_of
+from tests.ports import free_port
 
 OBSERVED = NODE + '[dns]\nworkers = 2\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
 

@@ -13,8 +13,9 @@ import pytest
 
 from dnsvip.cli import main
 from tests.client.encrypted.authority import NAME, Authority
-from tests.node.serving import Node, free_port, node, within
+from tests.node.serving import Node, node, within
 from tests.node.test_secondary import apply
+from tests.ports import free_port
 
 SETTINGS = """
 [dns.tls]

@@ -16,7 +16,8 @@ from dnsvip.node.reload import LIVE, differences, is_live
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
-from tests.node.serving import DNSVIP, NODE, Node, free_port, node, within
+from tests.node.serving import DNSVIP, NODE, Node, node, within
+from tests.ports import free_port
 
 
 @pytest.fixture

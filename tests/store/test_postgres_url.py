@@ -11,7 +11,7 @@ import pytest
 
 from dnsvip.errors import StoreError
 from dnsvip.store import KeyEncryptionKey, Store
-from tests.node.serving import free_port
+from tests.ports import free_port
 from tests.postgres import running
 
 PASSWORD = "correct horse"

@@ -147,10 +147,9 @@ async def test_a_damaged_database_of_version_0_1(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_an_unreadable_generation_of_version_0_1(old: tuple[str, KeyEncryptionKey]) -> None:
-    """Nothing is migrated by a generation that cannot be read, and that is said."""
-    if not old[0].startswith("sqlite"):
-        pytest.skip("PostgreSQL stores no such thing")
+    """Nothing is migrated by a generation that cannot be read, and that is said. PostgreSQL stores no such thing."""
     with sqlite3.connect(old[0].removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE state SET generation = 'abc'")
     connection.close()

@@ -36,7 +36,7 @@ from dnsvip.site.node_file import build_node
 from dnsvip.site.node_oidc import OidcSettings
 from dnsvip.site.rights import ROLES, Action, Scope
 from tests.admin.conftest import Api
-from tests.node.serving import free_port
+from tests.ports import free_port
 
 CLIENT = "console"
 

@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from yarl import URL
 from tests.admin.conftest import Api
 from tests.admin.powerdns.calls import EXPLAINED, ZONE, Call, Calls
 from tests.long import long_or
+from tests.ports import free_port
 
 SCHEMA = Path("/usr/share/doc/pdns-backend-sqlite3/schema.sqlite3.sql")
 SAMPLE = 400
@@ -116,13 +116,6 @@ def active(rrset: dict[str, Any]) -> dict[str, Any]:
     """A set as far as PowerDNS 4.7 filters right: it leaves out disabled records and adds comments of others."""
     records = [record for record in rrset["records"] if not record["disabled"]]
     return {**rrset, "records": records, "comments": [], "ttl": 0}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

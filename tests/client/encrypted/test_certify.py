@@ -17,8 +17,9 @@ from cryptography import x509
 from dnsvip.client import Agent
 from dnsvip.errors import ClientError
 from tests.client.encrypted.authority import NAME, Authority
-from tests.node.serving import Node, free_port, node, within
+from tests.node.serving import Node, node, within
 from tests.node.test_secondary import apply
+from tests.ports import free_port
 
 SERVICE = "www.example.test"
 TOKEN = "dv" + "a2" * 13

@@ -29,7 +29,7 @@ from tests.client.encrypted.authority import Authority, KeyPair
 from tests.client.encrypted.servers import Doh, Doh3, Doq, Dot
 from tests.client.responder import Responder, reply
 from tests.client.test_agent import ISSUED, NAME, SOURCE, enrolment, honest
-from tests.dns.differential.peers import free_port
+from tests.ports import free_port
 
 KINDS: Sequence[Any] = [Dot, Doh, Doh3, Doq]
 TOKEN = "dv" + "a2b3" * 7

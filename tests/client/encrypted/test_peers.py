@@ -23,7 +23,8 @@ from tests.client.encrypted.authority import NAME as SERVER_NAME
 from tests.client.encrypted.authority import Authority, KeyPair
 from tests.client.responder import KEY_NAME, SECRET
 from tests.client.test_agent import ISSUED, NAME, SOURCE, enrolment
-from tests.dns.differential.peers import Bind, free_port
+from tests.dns.differential.peers import Bind
+from tests.ports import free_port
 
 ZONE = f"""$ORIGIN example.test.
 $TTL 60

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,19 +18,9 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.site import Site, Snapshot, Zone
 from dnsvip.site.node_dns import DnsSettings, Listener
+from tests.ports import free_port
 
 START_SECONDS = 15.0
-
-
-def free_port() -> int:
-    """A port nobody has on 127.0.0.1, UDP and TCP."""
-    while True:
-        with socket.socket(type=socket.SOCK_STREAM) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            stream.bind(("127.0.0.1", 0))
-            port: int = stream.getsockname()[1]
-            with suppress(OSError):  # somebody has it over UDP
-                datagram.bind(("127.0.0.1", port))
-                return port
 
 
 class Peer(AbstractContextManager["Peer"]):

@@ -10,8 +10,8 @@ import pytest
 from dnsvip.site import Zone
 from dnsvip.site.node_listen import Listener
 from tests.client.encrypted.authority import NAME, Authority
-from tests.dns.differential.peers import free_port
 from tests.dns.world import Running, world_snapshot
+from tests.ports import free_port
 
 ASKED = "_dns.resolver.arpa"
 

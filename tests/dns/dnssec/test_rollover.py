@@ -18,11 +18,11 @@ from dnsvip.dns.dnssec.keys import SigningKey, ZoneKeys, ds_text
 from dnsvip.dns.protocol.message import Type
 from dnsvip.site import Dnssec, Snapshot, ZoneKey
 from dnsvip.site.zone_keys import KeyState, listed
-from tests.dns.differential.peers import free_port
 from tests.dns.dnssec.signed import ED25519, P256, key_of, signed
 from tests.dns.dnssec.test_delv import delv_by
 from tests.dns.unbound import configuration, run_unbound
 from tests.dns.world import Running, world_snapshot
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, ("delv", "unbound"))), reason="needs delv and Unbound")
 

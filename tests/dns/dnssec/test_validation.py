@@ -27,12 +27,12 @@ from dnsvip.dns.zones.lookup import Resolution, resolve
 from dnsvip.dns.zones.places import EndKind, LookupResult
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.site import DnssecDenial, Snapshot
-from tests.dns.differential.peers import free_port
 from tests.dns.dnssec.generated import OTHER, PARENT, generated
 from tests.dns.dnssec.signed import anchor
 from tests.dns.unbound import configuration, run_unbound
 from tests.dns.world import Running
 from tests.long import long_or
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(not shutil.which("unbound"), reason="unbound is not installed")
 

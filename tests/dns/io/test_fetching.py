@@ -16,10 +16,10 @@ from dnsvip.dns.replication.fetched import TransferError
 from dnsvip.dns.zones.zone import compile_zone
 from dnsvip.site import TsigKey, Zone
 from dnsvip.site.refreshes import Timers
-from tests.dns.differential.peers import free_port
 from tests.dns.primaries import PrimaryBind
 from tests.dns.world import SECRET
 from tests.node.serving import within
+from tests.ports import free_port
 
 NAME = "odd.test"
 HEAD = f"$ORIGIN {NAME}.\n$TTL 60\n@ SOA ns hostmaster {{}} 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n"

@@ -34,11 +34,11 @@ from dnsvip.dns.reply import PendingUpdate
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_dns import Listener
 from dnsvip.site.site_file import build_site
-from tests.dns.differential.peers import free_port
 from tests.dns.doh.test_http2 import GOT, POST, split
 from tests.dns.io.test_transport import eventually
 from tests.dns.io.tls_world import NAME, Authority, connected, listener
 from tests.dns.world import ZONES, Running, site_tables, who_is
+from tests.ports import free_port
 from tests.samples import snapshot_of
 
 TOKEN, OTHER, WRONG = ("dv" + two * 13 for two in ("a2", "c4", "b3"))

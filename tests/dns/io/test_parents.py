@@ -8,8 +8,8 @@ import pytest
 
 from dnsvip.dns.io.parents import ParentLacks, check_parents
 from dnsvip.site import Zone
-from tests.dns.differential.peers import free_port
 from tests.dns.world import Running, world_snapshot
+from tests.ports import free_port
 
 OLD, NEW = f"1 13 2 {'AB' * 32}", f"2 13 2 {'CD' * 32}"
 

@@ -32,12 +32,12 @@ from dnsvip.errors import PlatformError
 from dnsvip.site.io.files import zone_files
 from dnsvip.site.node_dns import DnsSettings, Listener
 from dnsvip.site.site_file import build_site
-from tests.dns.differential.peers import free_port
 from tests.dns.io.test_transport import eventually, ids, question, receive
 from tests.dns.io.tls_world import NAME, Authority, connected, listener
 from tests.dns.protection.test_proxy import header
 from tests.dns.unbound import configuration, run_unbound
 from tests.dns.world import SECRET, ZONES, Running, site_tables, who_is
+from tests.ports import free_port
 from tests.samples import snapshot_of
 
 TOKEN = "dv" + "a2" * 13

@@ -21,6 +21,7 @@ from dnsvip.dns.reply import DnsOutcome
 from dnsvip.site import Cluster
 from dnsvip.site.node_dns import DnsSettings, Listener, TcpSettings
 from tests.dns.world import Running, _run, who_is, world_snapshot
+from tests.ports import free_port
 
 V4 = bytes.fromhex("0d0a0d0a000d0a515549540a 21 12 000c cb007109 7f000001 d431 0035")
 """From 203.0.113.9 port 54321 to 127.0.0.1 port 53, by UDP."""
@@ -213,17 +214,6 @@ def ended(sock: socket.socket) -> bool:
         return sock.recv(65535) == b""
     except ConnectionError:
         return True
-
-
-def free_port() -> int:
-    """A port that neither UDP nor TCP uses."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            try:
-                datagram.bind(stream.getsockname())
-            except OSError:
-                continue
-            return int(stream.getsockname()[1])
 
 
 @pytest.fixture

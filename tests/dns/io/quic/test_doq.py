@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 
@@ -22,6 +21,7 @@ from dnsvip.site.node_listen import Listener, ListenerTls
 from tests.dns.io.quic.peers import NAME, asking
 from tests.dns.io.test_fairness import large_snapshot
 from tests.dns.world import Running, world_snapshot
+from tests.ports import free_port
 
 
 def question(name: str = "www.example.test", qtype: str = "AAAA", **options: object) -> bytes:
@@ -175,9 +175,7 @@ async def test_padding(server: Running) -> None:
 
 async def test_several_workers(files: ListenerTls) -> None:
     """Workers share a port, and each connection stays with one of them."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = DnsSettings(listen=(Listener(f"quic://127.0.0.1:{port}", "quic"),), workers=2, tls=files)
     with ExitStack() as stack:
         workers = [stack.enter_context(Running(world_snapshot(), settings=settings)) for _ in range(2)]
