@@ -52,6 +52,9 @@ GEO_SECONDS = 1.0
 CERTIFICATE_SECONDS = 2.0
 """How often the files of [dns.tls] are checked for changes."""
 
+END_SECONDS = 2.0
+"""How long the last that tasks do may take, when the server stops."""
+
 SHOWN = 100
 """Objects that cannot be served which a node names in its report."""
 
@@ -135,6 +138,7 @@ async def answering(
         await compiling.jobs.close()
         await server.stop()
         await updating.close()
+        await asyncio.wait(tasks, timeout=END_SECONDS)
 
 
 def _counting(live: LiveConfig, server: DnsServer) -> Callable[..., dict[str, Any]]:

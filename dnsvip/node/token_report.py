@@ -20,6 +20,7 @@ class TokenReport:
 
     def __init__(self, server: DnsServer, follower: SnapshotFollower) -> None:
         self._server, self._follower = server, follower
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -31,12 +32,13 @@ class TokenReport:
             await asyncio.shield(self._report())
 
     async def _report(self) -> None:
-        store, check = self._follower.store, self._server.engine.tokens
-        if store is None or not check.uses:
-            return
-        uses = check.take_uses()
-        try:
-            await store.dns_token_uses.add(uses)
-        except DnsvipError as error:
-            check.give_back(uses)
-            log.debug("cannot report the use of DNS tokens", error=str(error))
+        async with self._turn:  # the last one waits for one that is under way
+            store, check = self._follower.store, self._server.engine.tokens
+            if store is None or not check.uses:
+                return
+            uses = check.take_uses()
+            try:
+                await store.dns_token_uses.add(uses)
+            except DnsvipError as error:
+                check.give_back(uses)
+                log.debug("cannot report the use of DNS tokens", error=str(error))

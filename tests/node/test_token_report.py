@@ -50,3 +50,33 @@ async def test_uses_are_written_together(monkeypatch: pytest.MonkeyPatch) -> Non
     await asyncio.gather(task, return_exceptions=True)
     assert store.told[1:] == [{"a": 3.0, "b": 4.0}]
     assert check.uses == {}
+
+
+async def test_the_end_waits_for_a_write_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a write that is under way at the end does not get into the database, the last one does."""
+    monkeypatch.setattr(token_report, "SECONDS", 0.01)
+    check, store, entered, go_on = TokenCheck(TokenTable({})), Uses(), asyncio.Event(), asyncio.Event()
+    add = store.add
+
+    async def slow(uses: dict[str, float]) -> None:
+        entered.set()
+        await go_on.wait()
+        await add(uses)
+
+    monkeypatch.setattr(store, "add", slow)
+    server: Any = SimpleNamespace(engine=SimpleNamespace(tokens=check))
+    follower: Any = SimpleNamespace(store=SimpleNamespace(dns_token_uses=store))
+    task = asyncio.create_task(TokenReport(server, follower).run())
+    check.uses["a"] = 1.0
+    await entered.wait()
+    store.away = True
+    task.cancel()
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    monkeypatch.setattr(store, "add", add)
+    go_on.set()
+    await asyncio.sleep(0)
+    store.away = False
+    await asyncio.gather(task, return_exceptions=True)
+    assert store.told == [{"a": 1.0}]
+    assert check.uses == {}
