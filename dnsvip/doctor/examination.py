@@ -169,7 +169,7 @@ def _in_kernel(settings: XdpSettings) -> Iterator[Finding]:
         f"interface {settings.interface} exists": lambda: _check_interface(what, settings.interface),
     }
     yield from _judged(checks, "see dnsvip/dns/README.md")
-    yield from host.judge_aes(hardware=probe_host.has_aes_hardware(), fixed_time=False)
+    yield from host.judge_aes(hardware=probe_host.has_aes_hardware(), fixed_time=settings.fixed_time_aes)
 
 
 def _judged(checks: Mapping[str, Callable[[], Any]], advice: str) -> Iterator[Finding]:

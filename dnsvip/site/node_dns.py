@@ -83,6 +83,16 @@ class UpdateSettings:
     ] = 256
 
 
+FixedTimeAes = Annotated[
+    bool,
+    About(
+        "Fixed-time AES",
+        "Without AES in hardware: leave it to the kernel instead of using tables, which are faster and whose "
+        "timing other programs on the same CPU may observe.",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class XdpSettings:
     """`[dns] xdp`: frequent questions over UDP are answered by a program on `interface` before they reach the server,
@@ -100,6 +110,7 @@ class XdpSettings:
             "Leave the program when the server stops: it answers what it knows for 20 s, until the server is back.",
         ),
     ] = False
+    fixed_time_aes: FixedTimeAes = False
     requesters: Annotated[
         int,
         Field(ge=1024, le=16_777_216),

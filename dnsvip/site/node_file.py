@@ -18,7 +18,7 @@ from dnsvip.errors import ConfigError, InvalidSite, Problem
 from dnsvip.site import STRICT, Endpoint, Name, Network
 from dnsvip.site.declare import About
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
-from dnsvip.site.node_dns import DnsSettings
+from dnsvip.site.node_dns import DnsSettings, FixedTimeAes
 from dnsvip.site.node_listen import listener_problems
 from dnsvip.site.node_log import DnstapSettings, LogSettings, SampleSettings
 from dnsvip.site.plain import problem_of
@@ -103,14 +103,7 @@ class DispatchSettings:
     generic: Annotated[bool, About("Generic", "Attach in generic mode, for drivers without native XDP; slower.")] = (
         False
     )
-    fixed_time_aes: Annotated[
-        bool,
-        About(
-            "Fixed-time AES",
-            "Without AES in hardware: leave it to the kernel instead of using tables, which are faster and whose "
-            "timing other programs on the same CPU may observe.",
-        ),
-    ] = False
+    fixed_time_aes: FixedTimeAes = False
     pins: Annotated[
         Path, About("Pins", "Folder in a BPF file system, which keeps the program while no process runs.")
     ] = Path("/sys/fs/bpf/dnsvip")

@@ -241,7 +241,14 @@ class _Attached:
         self._waiting = waiting
         self.missing = RingBuffer(self._maps["missing"], self._missed)
         names = [endpoint.name for endpoint in server.endpoints]
-        self.feeder = Feeder(self._maps, self._set_cipher, names, server.fast, server.front_ends)
+        self.feeder = Feeder(
+            self._maps,
+            self._set_cipher,
+            names,
+            server.fast,
+            server.front_ends,
+            fixed_time=settings.fixed_time_aes,
+        )
         take = partial(_offer, server)
         self.samples = Samples(
             self._maps["samples"], self._maps["sampling"], self.feeder.cells, self.feeder.listeners, take

@@ -42,7 +42,7 @@ _FIRST = u32(0)
 
 class Feeder:
     """Feeds the maps of one loaded program. `listeners` are the names of the listeners; questions from those in
-    `front_ends` speak for others, and are never fed."""
+    `front_ends` speak for others, and are never fed. `fixed_time` leaves AES to the kernel (xdp/ciphers.py)."""
 
     def __init__(
         self,
@@ -51,6 +51,8 @@ class Feeder:
         listeners: Iterable[str],
         fast: FastPath,
         front_ends: FrontEnds,
+        *,
+        fixed_time: bool = False,
     ) -> None:
         self._maps, self._fast, self._front_ends = maps, fast, front_ends
         self.listeners = tuple(dict.fromkeys(listeners))
@@ -68,7 +70,7 @@ class Feeder:
         self._made: set[int] = set()
         self._ciphers: dict[bytes, int] = {}
         self._next_cipher = 0
-        self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"), tables=True)
+        self._contexts = Ciphers(set_cipher, image.TYPES.struct("cipher_order"), tables=True, fixed_time=fixed_time)
         self._name_key = randbits(64), randbits(64) | 1  # secret: nobody is to find names that share a hash
         self._config = {"until": 0, "now": 0, "clock_offset": 0, "mac": b"", "up_cost": 0}
         self._config["name_key"] = b"".join(map(u64, self._name_key))

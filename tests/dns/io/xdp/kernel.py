@@ -98,10 +98,17 @@ class Kernel:
     """The loaded program, its maps, and what feeds them. The time is `now` (unix seconds), which a test may set."""
 
     def __init__(
-        self, program: Program, set_cipher: Program, maps: dict[str, Map], fast: FastPath, ports: Mapping[str, int]
+        self,
+        program: Program,
+        set_cipher: Program,
+        maps: dict[str, Map],
+        fast: FastPath,
+        ports: Mapping[str, int],
+        *,
+        fixed_time: bool,
     ) -> None:
         self.program, self.set_cipher, self.maps = program, set_cipher, maps
-        self.feeder = Feeder(maps, set_cipher, HOSTS, fast, FrontEnds(()))
+        self.feeder = Feeder(maps, set_cipher, HOSTS, fast, FrontEnds(()), fixed_time=fixed_time)
         self.events: list[bytes] = []
         self._ring = RingBuffer(maps["missing"], self.events.append)
         self.samples: list[tuple[int, Sample]] = []
@@ -182,7 +189,9 @@ class Kernel:
 
 
 @contextmanager
-def loaded(fast: FastPath, ports: Mapping[str, int] | None = None, **entries: int) -> Iterator[Kernel]:
+def loaded(
+    fast: FastPath, ports: Mapping[str, int] | None = None, *, fixed_time: bool = False, **entries: int
+) -> Iterator[Kernel]:
     """The program in the kernel, not pinned: it is removed after the block. `entries` of resized maps."""
     with Object.open(image.OBJECT) as opened:
         for name, number in entries.items():
@@ -193,7 +202,7 @@ def loaded(fast: FastPath, ports: Mapping[str, int] | None = None, **entries: in
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})  # each processor counts its own samples
-        kernel = Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53))
+        kernel = Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53), fixed_time=fixed_time)
         try:
             yield kernel
         finally:

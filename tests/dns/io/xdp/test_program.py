@@ -386,9 +386,10 @@ def test_the_lease(snapshot: Snapshot) -> None:
             assert bool(program.ask(PLAIN, CLIENT)) is bool(program.ask(MADE, CLIENT)) is answers
 
 
-def test_the_next_slots(snapshot: Snapshot) -> None:
-    """In each slot a client has another address, which the program makes by itself, as the server does."""
-    with loaded(FastPath(Engine(snapshot))) as program:
+@pytest.mark.parametrize("fixed_time", [False, True])
+def test_the_next_slots(snapshot: Snapshot, fixed_time: bool) -> None:
+    """In each slot a client has another address, which the program makes by itself, by either AES, as the server."""
+    with loaded(FastPath(Engine(snapshot)), fixed_time=fixed_time) as program:
         seen = {program.ask_until_known(MADE, CLIENT)}
         for n in range(1, 400):
             now = NOW + n * 977
@@ -412,15 +413,18 @@ def test_the_next_slots(snapshot: Snapshot) -> None:
         ("2001:db8:a:1:2:3::/96", (("tier", 4), ("client", 12), ("nonce", 5)), 8),
     ],
 )
-def test_every_layout(snapshot: Snapshot, prefix: str, layout: tuple[tuple[str, int], ...], tag_bits: int) -> None:
-    """Whatever the layout and the slot, clients and strangers get the server's addresses."""
+@pytest.mark.parametrize("fixed_time", [False, True])
+def test_every_layout(
+    snapshot: Snapshot, prefix: str, layout: tuple[tuple[str, int], ...], tag_bits: int, fixed_time: bool
+) -> None:
+    """Whatever the layout, the slot and the AES, clients and strangers get the server's addresses."""
     web = snapshot.site.clusters["web"]
     assert isinstance(web, Cluster)
     network = IPv6Network(prefix)
     web = replace(web, prefix=network, plain=network[1], layout=layout, tag_bits=tag_bits, claims=(), renew=60)
     made = snapshot_of(replace(snapshot.site, clusters={**snapshot.site.clusters, "web": web}))
     engine = Engine(made)
-    with loaded(FastPath(engine)) as program:
+    with loaded(FastPath(engine), fixed_time=fixed_time) as program:
         left = 0
         for source in (CLIENT, STRANGER, *(f"2001:db8:{n:x}::7" for n in range(10, 20))):
             program.at(NOW)
