@@ -11,14 +11,12 @@ import pytest
 
 from dnsvip.address.keyring import Keyring
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import Forward
 from tests.dispatcher.build import (
     ACK,
     CLUSTER,
     EPOCH,
     MASTER,
-    NOW,
     SYN,
     TIERS,
     address,
@@ -28,10 +26,8 @@ from tests.dispatcher.build import (
     with_pool,
 )
 from tests.dispatcher.io.xdp.kernel import FLOWS, Kernel, frame_of, loaded
-from tests.dispatcher.io.xdp.test_established import gone, last_port
-from tests.dispatcher.io.xdp.test_opening import TAG, totals, upper
+from tests.dispatcher.io.xdp.ways import START, TAG, both_ways, gone, last_port, upper
 
-START = int(NOW) * SECOND
 PREFIX = IPv6Network("2001:db8:a:2::/64")
 OTHER = replace(CLUSTER, name="other", prefix=PREFIX, plain=PREFIX[1])
 KEYRING = Keyring(OTHER.address_layout, [EPOCH])
@@ -95,18 +91,11 @@ def test_first_packets(ready: Kernel) -> None:
 
 def test_the_straight_way_is_the_same(ready: Kernel) -> None:
     """Action, bytes and counters are the same where packets are watched: none goes the straight way then."""
-    found = []
-    for watched in (0, 1):
-        ready.forget()
-        ready.writer.settings(watched=watched)
-        before = totals(ready)
-        packets = [
-            make(vip ^ bit)
-            for vip in vips() * 3
-            for bit in (0, ELSEWHERE)
-            for make in (segment, lambda to: segment(to, ACK), lambda to: segment(to, SYN | ACK), datagram)
-        ]
-        out = [ready.run(frame_of(packet), START) for packet in packets]
-        found.append((out, gone(before, totals(ready))))
-    ready.writer.settings(watched=0)
-    assert found[0] == found[1]
+    packets = [
+        make(vip ^ bit)
+        for vip in vips() * 3
+        for bit in (0, ELSEWHERE)
+        for make in (segment, lambda to: segment(to, ACK), lambda to: segment(to, SYN | ACK), datagram)
+    ]
+    straight, long = both_ways(ready, packets)
+    assert straight == long

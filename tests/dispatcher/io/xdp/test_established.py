@@ -31,8 +31,8 @@ from tests.dispatcher.build import (
     snapshot,
 )
 from tests.dispatcher.io.xdp.kernel import Kernel, Reference, frame_of
+from tests.dispatcher.io.xdp.ways import START, both_ways, last_port
 
-START = int(NOW) * SECOND
 ONWARD = ("gold", "tunnel", "standard", "silver")
 """Tiers of pools that are direct with a DSCP, encap, direct without, and nat."""
 
@@ -88,32 +88,8 @@ def test_the_straight_way_is_the_same(ready: Kernel, tier: str, policing: Polici
     """Action, bytes, counters, what was policed, and the client's and the server's usage are the same where packets are
     watched: none goes the straight way then."""
     ready.writer.apply(DispatchTables(snapshot(policed(policing))))
-    found = []
-    for watched in (0, 1):
-        ready.forget()
-        ready.writer.settings(watched=watched)
-        before = totals(ready)
-        frames = [frame_of(packet) for packet in packets_of(tier) for _ in range(2)]
-        out = [ready.run(frame, START + n * SECOND // 4) for n, frame in enumerate(frames)]
-        found.append((out, gone(before, totals(ready))))
-    ready.writer.settings(watched=0)
-    assert found[0] == found[1]
-
-
-def totals(program: Kernel) -> tuple[object, ...]:
-    """All that the packets of client 1001 are counted in."""
-    counters, usage = program.writer.counters, program.writer.usage()
-    return counters.by_action(), usage.get(1001), counters.sent(), counters.policed()
-
-
-def gone(before: object, after: object) -> object:
-    """What numbers of the same shape have grown by."""
-    if isinstance(after, dict):
-        known = before if isinstance(before, dict) else {}
-        return {name: gone(known.get(name), value) for name, value in after.items()}
-    if isinstance(after, tuple):
-        return tuple(gone(a, b) for a, b in zip(before or (0,) * len(after), after, strict=True))  # type: ignore[arg-type]
-    return after - (before or 0) if isinstance(after, int) and isinstance(before, int | None) else after
+    straight, long = both_ways(ready, [packet for packet in packets_of(tier) for _ in range(2)], SECOND // 4)
+    assert straight == long
 
 
 @pytest.mark.parametrize("per", [None, *Per])
@@ -130,15 +106,6 @@ def test_established_flows_go_the_straight_way(ready: Kernel, per: Per | None) -
     finally:
         os.sched_setaffinity(0, processors)
     assert seen == [45_000, 45_000, 40_000, 40_000, 45_000 if policing else 40_000]
-
-
-def last_port(program: Kernel, packet: bytes) -> int:
-    """The port of the packet that the program has parsed last, after this one."""
-    program.run(frame_of(packet), START)
-    work = program.maps["works"].get_each(u32(0))[min(os.sched_getaffinity(0))]
-    key = TYPES.struct("work").members["packet"].offset + TYPES.struct("packet").members["key"].offset
-    at = key + TYPES.struct("flow_key").members["source_port"].offset
-    return int.from_bytes(work[at : at + 2], "big")
 
 
 def test_flow_of_a_removed_cluster_goes_on(ready: Kernel) -> None:

@@ -9,17 +9,12 @@ from dataclasses import replace
 import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import OnInvalid, Per, Policing, Rate, Site
-from dnsvip.xdp.structs import u32
-from tests.bench.program import forget_decoded
-from tests.dispatcher.build import ACK, CLUSTER, FIN, NOW, PLAIN, SITE, SYN, TIERS, address, segment, snapshot
+from tests.dispatcher.build import ACK, CLUSTER, FIN, PLAIN, SITE, SYN, TIERS, address, segment, snapshot
 from tests.dispatcher.io.xdp.kernel import Kernel, frame_of
-from tests.dispatcher.io.xdp.test_established import gone
+from tests.dispatcher.io.xdp.ways import START, TAG, both_ways, upper
 
-START = int(NOW) * SECOND
-TAG = b"\x81\x00\x00\x07"
 TIER_NAMES = ("gold", "tunnel", "standard", "silver", "limited", "held", "counted", "sticky", "empty", "blocked")
 LIMITED = {
     "gold": Rate(5, 2, per=Per.CLIENT),
@@ -93,28 +88,8 @@ def test_the_straight_way_is_the_same(ready: Kernel, name: str, crowded: bool) -
     the straight way then."""
     with_site(ready, sites()[name])
     for tier in TIER_NAMES:
-        found = []
-        for watched in (0, 1):
-            ready.forget()
-            forget_decoded(ready)
-            if crowded:
-                ready.crowd()
-            ready.writer.settings(watched=watched)
-            before = totals(ready)
-            frames = [frame_of(packet) for packet in packets_of(tier)]
-            out = [ready.run(frame, START + n * SECOND // 8) for n, frame in enumerate(frames)]
-            found.append((out, gone(before, totals(ready))))
-        ready.writer.settings(watched=0)
-        assert found[0] == found[1], tier
-
-
-def totals(program: Kernel) -> tuple[object, ...]:
-    """All that packets are counted in."""
-    writer = program.writer
-    counters = writer.counters
-    sides = {side: count for side, count in counters.auxiliary().items() if side != "event-lost"}
-    usage = {n: used._asdict() for n, used in writer.usage().items()}
-    return counters.by_action(), usage, counters.sent(), counters.policed(), sides
+        straight, long = both_ways(ready, list(packets_of(tier)), SECOND // 8, crowded=crowded)
+        assert straight == long, tier
 
 
 @pytest.mark.parametrize("per", [None, *Per])
@@ -137,10 +112,3 @@ def test_first_packets_go_the_straight_way(ready: Kernel, per: Per | None) -> No
         assert upper(ready) == 62
     finally:
         os.sched_setaffinity(0, processors)
-
-
-def upper(program: Kernel) -> int:
-    """Where the upper layer of the packet began that was parsed last."""
-    work = program.maps["works"].get_each(u32(0))[min(os.sched_getaffinity(0))]
-    at = TYPES.struct("work").members["packet"].offset + TYPES.struct("packet").members["upper"].offset
-    return int.from_bytes(work[at : at + 4], "little")

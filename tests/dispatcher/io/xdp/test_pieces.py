@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import Site
-from tests.bench.program import forget_decoded
 from tests.dispatcher.build import ACK, CLIENT, FIN, PLAIN, RST, SITE, SYN, address, ip6, segment
 from tests.dispatcher.io.xdp.kernel import Kernel, frame_of
-from tests.dispatcher.io.xdp.test_established import gone
-from tests.dispatcher.io.xdp.test_opening import START, TAG, sites, totals, upper, with_site
+from tests.dispatcher.io.xdp.test_opening import sites, with_site
+from tests.dispatcher.io.xdp.ways import START, TAG, both_ways, upper
 
 LATER, FIRST, WHOLE = 6 << 3 | 1, 1, 0
 """Offset and M of a fragment header."""
@@ -87,19 +87,8 @@ def test_the_straight_way_is_the_same(ready: Kernel, name: str, crowded: bool) -
     site: Site = sites()[name]
     with_site(ready, site)
     for tier in ("gold", "tunnel", "silver", "standard"):
-        found = []
-        for watched in (0, 1):
-            ready.forget()
-            forget_decoded(ready)
-            if crowded:
-                ready.crowd()
-            ready.writer.settings(watched=watched)
-            before = totals(ready)
-            frames = [frame_of(packet) for packet in packets_of(tier)]
-            out = [ready.run(frame, START + n * 1_000_000) for n, frame in enumerate(frames)]
-            found.append((out, gone(before, totals(ready))))
-        ready.writer.settings(watched=0)
-        assert found[0] == found[1], tier
+        straight, long = both_ways(ready, list(packets_of(tier)), SECOND // 1000, crowded=crowded)
+        assert straight == long, tier
 
 
 def test_dropped_fragments_go_the_straight_way(ready: Kernel) -> None:
