@@ -10,7 +10,7 @@ packages="${*:-
     postgresql pgbouncer patroni etcd-server etcd-client
     bird2 frr exabgp haproxy nginx-light
     softhsm2 opensc prometheus chromium chromium-headless-shell
-    podman runc netavark aardvark-dns mmdebstrap uidmap slirp4netns fuse-overlayfs docker-compose
+    podman runc netavark aardvark-dns iptables mmdebstrap uidmap slirp4netns fuse-overlayfs docker-compose
     debhelper dpkg-dev lintian man-db
 }"
 

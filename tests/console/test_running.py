@@ -76,6 +76,7 @@ def test_a_rotation_waits_for_a_dispatcher(visit: Open, at_work: Site, keep: Cal
     page = visit("keys")
     card = page.locator("#cluster-web")
     expect(card.locator("tbody")).to_contain_text("active")
+    expect(card.locator("tbody")).not_to_contain_text("no live node")  # the dispatcher has reported
     before = card.locator("tbody tr").count()
     at_work.dispatcher.send_signal(signal.SIGSTOP)
     try:
