@@ -30,6 +30,7 @@ from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.processes import cpu_seconds, memory_bytes
 from tests.dns.differential.peers import Bind
 from tests.dns.io.tls_world import NAME, Authority
+from tests.memory_tls import shaken
 from tests.ports import free_port
 
 CONNECTIONS, NEW = 100, 2
@@ -198,15 +199,7 @@ def _asked_once(port: int, context: ssl.SSLContext) -> socket.socket:
     """The socket of a new connection that has asked a question; what is known of its TLS is forgotten."""
     question = b"\0\x20\0\1\0\0\0\1\0\0\0\0\0\0\3www\5bench\4test\0\0\x1c\0\1"
     sock = socket.create_connection(("127.0.0.1", port), 10)
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
-    while True:
-        try:
-            tls.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            sock.sendall(outgoing.read())
-            incoming.write(sock.recv(1 << 16))
+    tls, _, outgoing = shaken(sock, context, NAME)
     tls.write(question)
     sock.sendall(outgoing.read())
     sock.recv(1 << 16)

@@ -10,22 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dns.message
-import pytest
 from dnstap_pb import Dnstap
 
-from tests.node.serving import NODE, Node, node, within
+from tests.node.serving import NODE, Node, within
 from tests.node.test_health_endpoints import Watched
 
 METRICS = '[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
 TAP = '[log.dnstap]\none_in = 1\nreceiver = "unix:tap.sock"\n'
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site, not yet started."""
-    with node(tmp_path) as one:
-        one.apply()
-        yield one
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,8 @@ from dnsvip.node.reload import LIVE, differences, is_live
 from dnsvip.node.sd_notify import Notifier
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
-from tests.node.serving import DNSVIP, NODE, Node, node, within
+from tests.node.serving import DNSVIP, NODE, Node, within
 from tests.ports import free_port
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site, not yet started."""
-    with node(tmp_path) as one:
-        one.apply()
-        yield one
 
 
 def reload(server: Node) -> dict[str, Any]:

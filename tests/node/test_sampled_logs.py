@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.node.serving import NODE, Node, node, within
+from tests.node.serving import NODE, Node, within
 from tests.node.test_health_endpoints import Watched
 
 LOGGING = NODE + '[metrics]\nlisten = "127.0.0.1:{metrics}"\n[log.queries]\none_in = 1\nfile = "queries.log"\n'
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site, not yet started."""
-    with node(tmp_path) as one:
-        one.apply()
-        yield one
 
 
 def lines(server: Node, file: str = "queries.log") -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,6 @@ import pytest
 from tests.node.serving import NAME, NODE, PLAIN, PROPAGATION, Node, node, within
 
 """Seconds within which a change reaches every node."""
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Node]:
-    """A node with the example site applied, not yet started."""
-    with node(tmp_path) as one:
-        one.apply()
-        yield one
 
 
 def epoch(address: str) -> int:

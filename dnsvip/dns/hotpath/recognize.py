@@ -106,7 +106,7 @@ class Recognizer:
     def _with_signatures(
         self, template: Template, wire: bytes, end: int, name: bytes, question: Question | None, now: float
     ) -> Template | None:
-        """The template with signatures in place of one without; other arguments as in `_recognize`."""
+        """The template with signatures in place of one without; other arguments as in `recognize`."""
         if wire[end + FLAGS_AT] & CO:
             return None
         if template.lack is not None:

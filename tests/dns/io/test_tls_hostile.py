@@ -22,6 +22,7 @@ from tests.dns.io.test_transport import eventually, ids, question
 from tests.dns.io.tls_world import NAME, Authority, connected, listener
 from tests.dns.world import Running, world_snapshot
 from tests.long import LONG
+from tests.memory_tls import shaken
 
 LIMITS = StreamLimits(connections=12, per_source=10, idle=0.6, write=0.4, handshake=0.3)
 
@@ -127,16 +128,8 @@ def test_more_after_the_end(authority: Authority, behind: bytes) -> None:
     connection ends by itself, whatever time it could be idle."""
     limits = StreamLimits(idle=600)
     with Running(world_snapshot(), (listener(authority.files()),), limits) as running:
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = authority.context().wrap_bio(incoming, outgoing, server_hostname=NAME)
         with socket.create_connection(("127.0.0.1", running.port), 5) as sock:
-            while True:
-                try:
-                    tls.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    sock.sendall(outgoing.read())
-                    incoming.write(sock.recv(1 << 16))
+            tls, incoming, outgoing = shaken(sock, authority.context(), NAME)
             tls.write(frame(question(id_=5)))
             with suppress(ssl.SSLWantReadError):
                 tls.unwrap()
