@@ -654,7 +654,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w, const 
 	for (n = 0; n < MAX_HOLES; n++) {
 		if (n >= t->holes)
 			break;
-		if (!fill(w, addresses, t->hole[n].maker, n, !t->signatures))
+		if (!fill(w, addresses, t->hole[n].maker, n, 1))
 			return DNS_UNKNOWN_REQUESTER;
 		if (w->made.scope > scope)
 			scope = w->made.scope;
