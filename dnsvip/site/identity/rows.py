@@ -26,18 +26,18 @@ class Rows:
 
     `width` is the bits of a key, `codes` the array type codes of the other numbers. Open to readers that
     cannot afford a call: `keys` has an array a block of the keys, or of their upper 64 bits, shifted by `shift`;
-    so has `index` for the first key of each block; each of `columns` an array a block; `wide` is the number of
-    blocks with lower halves that count, and where there are any, `last` is to be asked. These objects are as few
-    as can be: with millions of rows, each of them is a line of memory to wait for.
+    so has `index` for the first key of each block; each of `columns` an array a block; `lows` has the lower halves of a
+    block's keys, None where all are 0, `wide` is the number of blocks that have any, and where there are such, `last` is
+    to be asked. These objects are as few as can be: with millions of rows, each of them is a line of memory to wait for.
     """
 
-    __slots__ = ("_codes", "_lows", "columns", "firsts", "index", "keys", "shift", "wide", "width")
+    __slots__ = ("_codes", "columns", "firsts", "index", "keys", "lows", "shift", "wide", "width")
 
     def __init__(self, width: int, codes: str) -> None:
         self.width, self._codes, self.shift = width, codes, max(0, width - 64)
         self.firsts: list[int] = []
         self.keys: list[array[int]] = []
-        self._lows: list[array[int] | None] = []
+        self.lows: list[array[int] | None] = []
         self.columns: tuple[list[array[int]], ...] = tuple([] for _ in codes)
         self.index: array[int] = array(self._code)
         self.wide = 0
@@ -45,7 +45,7 @@ class Rows:
     def copy(self) -> Rows:
         """A copy that changes independently. Blocks are shared, only references are copied."""
         new = Rows(self.width, self._codes)
-        new.firsts, new.keys, new._lows = list(self.firsts), list(self.keys), list(self._lows)
+        new.firsts, new.keys, new.lows = list(self.firsts), list(self.keys), list(self.lows)
         new.columns = tuple(list(column) for column in self.columns)
         new.index, new.wide = self.index[:], self.wide
         return new
@@ -60,7 +60,7 @@ class Rows:
     @property
     def size(self) -> int:
         """Bytes of memory, without what the allocator rounds up."""
-        lists: tuple[list[Any], ...] = (self.firsts, self.keys, self._lows, *self.columns)
+        lists: tuple[list[Any], ...] = (self.firsts, self.keys, self.lows, *self.columns)
         sizes: Iterator[int] = (part.__sizeof__() for part in chain([self.index], lists, *lists))
         return sum(sizes)
 
@@ -73,7 +73,7 @@ class Rows:
         at = bisect_right(self.firsts, key) - 1
         if at < 0:
             return -1, -1
-        keys, low, high = self.keys[at], self._lows[at], key >> self.shift
+        keys, low, high = self.keys[at], self.lows[at], key >> self.shift
         end = bisect_right(keys, high)
         if low is None or not end or keys[end - 1] != high:
             return at, end - 1
@@ -81,7 +81,7 @@ class Rows:
 
     def key(self, at: int, index: int) -> int:
         """The key of a row."""
-        low = self._lows[at]
+        low = self.lows[at]
         return self.keys[at][index] << self.shift | (low[index] if low else 0)
 
     def between(self, start: int, end: int) -> list[Row]:
@@ -101,7 +101,7 @@ class Rows:
         self._splice(low, high, new)
 
     def _block(self, at: int) -> Iterator[Row]:
-        keys, low = self.keys[at], self._lows[at]
+        keys, low = self.keys[at], self.lows[at]
         whole = (
             [key << self.shift | end for key, end in zip(keys, low or repeat(0), strict=False)] if self.shift else keys
         )
@@ -120,9 +120,9 @@ class Rows:
         """Put blocks with these rows in the place of the blocks from `low` to before `high`."""
         pieces = [tuple(zip(*piece, strict=True)) for piece in _cut(rows)]
         firsts, lows = [numbers[0][0] for numbers in pieces], [self._lower(numbers[0]) for numbers in pieces]
-        self.wide += sum(bound is not None for bound in lows) - sum(bound is not None for bound in self._lows[low:high])
+        self.wide += sum(bound is not None for bound in lows) - sum(bound is not None for bound in self.lows[low:high])
         self.index[low:high] = array(self._code, [key >> self.shift for key in firsts])
-        self.firsts[low:high], self._lows[low:high] = firsts, lows
+        self.firsts[low:high], self.lows[low:high] = firsts, lows
         self.keys[low:high] = [array(self._code, [key >> self.shift for key in numbers[0]]) for numbers in pieces]
         for place, (code, column) in enumerate(zip(self._codes, self.columns, strict=True), 1):
             column[low:high] = [array(code, numbers[place]) for numbers in pieces]

@@ -29,7 +29,8 @@ static __always_inline __u32 place_in(const __u64 *line, __u64 address)
 }
 
 /* Finds the run around an address into work.whose: its owner in place of a record, and its scope: the bits of the shortest
- * prefix around the address that is all of it. `unit` is the distance of two addresses. Returns 0 where runs are not here. */
+ * prefix around the address that is all of it. `unit` is the distance of two addresses. Returns 0 where runs are not here, or
+ * the owner is not told by 64 bits (pages.py). */
 static __always_inline int find_run(struct dns_work *w, const struct run_tree *tree, __u64 address, __u64 unit)
 {
 	__u32 number = tree->page, levels = tree->levels, level, at, bits;
@@ -60,6 +61,8 @@ static __always_inline int find_run(struct dns_work *w, const struct run_tree *t
 			after = page->start[at + 1];
 		number = page->owner[at];
 	}
+	if (number == NONE) /* of several */
+		return 0;
 	nearest = start ? address ^ (start - unit) : ~0ULL;
 	distance = after ? address ^ after : ~0ULL;
 	if (distance < nearest)

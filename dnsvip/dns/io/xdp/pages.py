@@ -2,6 +2,9 @@
 
 A table's blocks that have not changed keep their pages, so what one changed prefix takes does not depend on how many
 there are but for the pages above the leaves. Nothing is read meanwhile: the caller says so to the program.
+
+Pages have the upper 64 bits of IPv6 addresses. Where several owners share a network of 64 bits, all of it is one run of
+nobody's (SHARED), which the program leaves to the server.
 """
 
 from __future__ import annotations
@@ -15,8 +18,14 @@ from dnsvip.dns.io.xdp import image
 from dnsvip.site.identity.rows import Rows
 from dnsvip.xdp.maps import Map
 
-Blocks: TypeAlias = dict[int, tuple[Sequence[int], list[int]]]
-"""By the identity of a block's keys: these, so that they stay, and the numbers of its pages."""
+_Block: TypeAlias = tuple[int, bool]
+"""The identity of a block's keys, and what its runs depend on besides (`_goes_on`)."""
+
+Blocks: TypeAlias = dict[_Block, tuple[Sequence[int], list[int]]]
+"""By what tells a block from others: its keys, so that they stay, and the numbers of its pages."""
+
+SHARED = 0xFFFF_FFFF
+"""The owner of a network of 64 bits in which several are."""
 
 LOOKED_AT, WRITTEN = 512, 16
 """Blocks that are looked at, or written, between two moments at which others may run."""
@@ -88,9 +97,9 @@ class RunTree:
         self._rows, self.levels = None, 0
         self._pages.give(self._above)
         self._above = []
-        blocks: dict[int, int] = {}
-        for at, keys in enumerate(() if rows.wide else rows.keys):
-            blocks[id(keys)] = at
+        blocks: dict[_Block, int] = {}
+        for at in range(len(rows.keys)):
+            blocks[_block(rows, at)] = at
             if at % LOOKED_AT == 0:
                 yield
         for number, known in enumerate(list(self._blocks)):
@@ -104,7 +113,7 @@ class RunTree:
             if is_new and not self._write(rows, known, at):
                 break
             leaves += self._blocks[known][1]
-            if number % (WRITTEN if is_new else LOOKED_AT) == 0:
+            if number % ((1 if rows.wide else WRITTEN) if is_new else LOOKED_AT) == 0:
                 yield
         else:
             yield from self._build(leaves)
@@ -113,14 +122,15 @@ class RunTree:
     @property
     def is_lacking(self) -> bool:
         """Whether a table that could be here has no room."""
-        return self._rows is not None and not self.levels and not self._rows.wide
+        return self._rows is not None and not self.levels
 
-    def _write(self, rows: Rows, known: int, at: int) -> bool:
-        keys = rows.keys[at]
-        starts = array("Q", [key << self._shift for key in keys]) if self._shift else keys
-        pages = self._pages.take(starts, rows.columns[0][at])
+    def _write(self, rows: Rows, known: _Block, at: int) -> bool:
+        starts, owners = runs_of(rows, at)
+        if self._shift:
+            starts = array("Q", [start << self._shift for start in starts])
+        pages = self._pages.take(starts, owners)
         if pages:
-            self._blocks[known] = keys, pages
+            self._blocks[known] = rows.keys[at], pages
         return bool(pages)
 
     def _build(self, leaves: Sequence[int]) -> Iterator[None]:
@@ -138,3 +148,35 @@ class RunTree:
             level, levels = self._above[first:], levels + 1
         if len(level) == 1:
             self.root, self.levels = level[0], levels
+
+
+def _block(rows: Rows, at: int) -> _Block:
+    return id(rows.keys[at]), _goes_on(rows, at)
+
+
+def _goes_on(rows: Rows, at: int) -> bool:
+    """Whether the last network of 64 bits in a block is in the next one too."""
+    return rows.wide > 0 and at + 1 < len(rows.keys) and rows.keys[at + 1][0] == rows.keys[at][-1]
+
+
+def runs_of(rows: Rows, at: int) -> tuple[array[int], array[int]]:
+    """The runs of a block by where they start, of 128 bits the upper 64, and their owners. Of runs with the same start the
+    last one counts."""
+    keys, lows, owners, goes_on = rows.keys[at], rows.lows[at], rows.columns[0][at], _goes_on(rows, at)
+    if not lows and not goes_on:
+        return keys, owners
+    starts, whose, last = array("Q"), array("I"), len(keys) - 1
+    for n, (key, owner) in enumerate(zip(keys, owners, strict=True)):
+        begins = n == 0 or keys[n - 1] != key
+        ends = not goes_on if n == last else keys[n + 1] != key
+        is_shared = not ends or bool(lows and lows[n])
+        if begins:
+            starts.append(key)
+            whose.append(SHARED if is_shared else owner)
+        if ends and is_shared and key != _MOST:
+            starts.append(key + 1)
+            whose.append(owner)
+    return starts, whose
+
+
+_MOST = (1 << 64) - 1

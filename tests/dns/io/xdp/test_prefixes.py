@@ -19,6 +19,7 @@ from dnsvip.dns.io.xdp.pages import pages_for
 from dnsvip.dns.io.xdp.records import records_for
 from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.site import Anonymous, Classify, Client, ClientState, Cluster, Match, Snapshot, Step
+from dnsvip.site.identity.claims import PrefixTables
 from tests.dns.dnssec.signed import P256, signed
 from tests.dns.hotpath.test_fastpath import numbers, opt, question
 from tests.dns.io.xdp.kernel import HOSTS, Kernel, loaded
@@ -34,7 +35,7 @@ NAMES = ("www.example.test", "hinted.example.test", "leaf.made.example.test")
 LISTENERS = tuple(HOSTS)
 CLIENTS, QUESTIONS = 600, long_or(400, long=200_000)
 ROOM = {"pages": pages_for(20_000), "records": records_for(20_000)}
-LENGTHS = {4: (8, 12, 16, 20, 22, 24, 25, 28, 31, 32), 6: (24, 32, 40, 44, 48, 56, 64)}
+LENGTHS = {4: (8, 12, 16, 20, 22, 24, 25, 28, 31, 32), 6: (24, 32, 40, 44, 48, 56, 60, 64, 68, 96, 127, 128)}
 """Of networks that clients have."""
 SOURCES = {4: (8, 16, 20, 24, 24, 24, 25, 32), 6: (32, 40, 48, 56, 56, 56, 64, 100, 128)}
 """SOURCE PREFIX-LENGTH of ECS options."""
@@ -92,16 +93,22 @@ def asked(random: Random) -> tuple[bytes, Address, Ecs | None]:
 
 
 def is_left(engine: Engine, source: Address, ecs: Ecs | None, order: Sequence[Step]) -> bool:
-    """Whether the program leaves the first question to the server: several are in its block, ECS is not believed or not
-    looked at, or a place would decide."""
+    """Whether the program leaves the first question to the server: several are in its block, or in its network of 64
+    bits, ECS is not believed or not looked at, or a place would decide."""
     classifier = engine.tables.classifier
     if ecs is None:
-        return Step.GEO in order
+        return Step.GEO in order or is_shared(classifier.claims.prefixes[Step.SOURCE], source)
     if not classifier.trusts(source) or Step.ECS not in order:
         return True
     prefixes = classifier.claims.prefixes[Step.ECS][ecs.address.version]
     owner, scope = prefixes.match(int(ecs.address), ecs.source_prefix)
-    return scope > ecs.source_prefix or (Step.GEO in order and not owner)
+    is_mixed = scope > ecs.source_prefix or is_shared(classifier.claims.prefixes[Step.ECS], ecs.address)
+    return is_mixed or (Step.GEO in order and not owner)
+
+
+def is_shared(tables: PrefixTables, address: Address) -> bool:
+    """Whether several owners are in the network of 64 bits of an IPv6 address."""
+    return address.version == 6 and tables[6].match(int(address) >> 64 << 64, 64)[1] > 64
 
 
 def wants_signatures(engine: Engine, wire: bytes) -> bool:
@@ -287,12 +294,14 @@ def test_who_asks_again_is_kept() -> None:
 
 
 def test_ipv6_networks_longer_than_64_bits() -> None:
-    """IPv6 is the server's where a network of the step is longer than 64 bits."""
+    """A network of 64 bits that several share is the server's, and no other one."""
     order, anonymous = ORDERS["usual"]
     client = Client("one", 2000, "gold", (Match(Step.SOURCE, "2001:db8:9::1/128"),))
     engine = Engine(site_of({"one": client}, order, anonymous))
     with loaded(FastPath(engine), **ROOM) as kernel:
         ready(kernel)
-        assert kernel.ask(question(NAMES[0]), "203.0.113.202")
         assert kernel.ask(question(NAMES[0]), "2001:db8:9::1") is None
+        assert kernel.ask(question(NAMES[0]), "2001:db8:9::2") is None
+        assert kernel.ask(question(NAMES[0]), "2001:db8:9:1::1")
+        assert kernel.ask(question(NAMES[0]), "2001:db8:8:ffff::1")
         assert not kernel.feeder.prefixes.is_lacking
