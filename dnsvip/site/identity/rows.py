@@ -26,9 +26,10 @@ class Rows:
 
     `width` is the bits of a key, `codes` the array type codes of the other numbers. Open to readers that
     cannot afford a call: `keys` has an array a block of the keys, or of their upper 64 bits, shifted by `shift`;
-    so has `index` for the first key of each block; each of `columns` an array a block; `lows` has the lower halves of a
-    block's keys, None where all are 0, `wide` is the number of blocks that have any, and where there are such, `last` is
-    to be asked. These objects are as few as can be: with millions of rows, each of them is a line of memory to wait for.
+    so has `index` for the first key of each block; each of `columns` an array a block; `lows` has the lower halves
+    of a block's keys, None where all are 0; `wide` is the number of blocks that have any, and where there are such,
+    `last` is to be asked. These objects are as few as can be: with millions of rows, each of them is a line of memory
+    to wait for.
     """
 
     __slots__ = ("_codes", "columns", "firsts", "index", "keys", "lows", "shift", "wide", "width")

@@ -160,8 +160,8 @@ def _goes_on(rows: Rows, at: int) -> bool:
 
 
 def runs_of(rows: Rows, at: int) -> tuple[array[int], array[int]]:
-    """The runs of a block by where they start, of 128 bits the upper 64, and their owners. Of runs with the same start the
-    last one counts."""
+    """The runs of a block by where they start, of 128 bits the upper 64, and their owners. Of runs with the same start
+    the last one counts."""
     keys, lows, owners, goes_on = rows.keys[at], rows.lows[at], rows.columns[0][at], _goes_on(rows, at)
     if not lows and not goes_on:
         return keys, owners
