@@ -21,8 +21,8 @@ from dnsvip.errors import PlatformError
 from dnsvip.node.give_way import never
 from dnsvip.node.health_endpoints import SHUTDOWN_SECONDS, host_port
 from dnsvip.node.http_connections import Connections, Listening, bound, plain
-from dnsvip.node.http_paths import bound_paths
 from dnsvip.site import parse_endpoint
+from dnsvip.site.io.http_heads import runner_of
 from dnsvip.site.io.unix_socket import bound_unix
 from dnsvip.site.node_admin import UNIX, AdminSettings, TlsFiles
 
@@ -47,13 +47,10 @@ async def api_listening(
 ) -> AsyncIterator[str]:
     """Serve the API where the node file says, on at most `most` connections; yields its URL. `give_way` as in
     `Connections`. Raises PlatformError."""
-    runner = web.AppRunner(
-        app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_line_size=LONGEST_LINE
-    )
+    runner = runner_of(app, shutdown_timeout=SHUTDOWN_SECONDS, max_line_size=LONGEST_LINE)
     certificate = Certificate(settings.tls) if settings.tls else None
     connections = Connections(settings.limits, most, app[PROXIES].trust, give_way)
     app.middlewares.insert(0, connections.middleware())
-    bound_paths(app)
     await runner.setup()
     where, server = "", None
     try:

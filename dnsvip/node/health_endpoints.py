@@ -12,9 +12,9 @@ from dnsvip.errors import PlatformError
 from dnsvip.node.descriptors import METRICS
 from dnsvip.node.give_way import never
 from dnsvip.node.http_connections import Connections, Listening, bound
-from dnsvip.node.http_paths import bound_paths
 from dnsvip.node.reload import LiveConfig
 from dnsvip.site import parse_endpoint
+from dnsvip.site.io.http_heads import runner_of
 from dnsvip.telemetry.endpoints import make_observed_app
 from dnsvip.telemetry.observed import Observed
 
@@ -49,11 +49,10 @@ async def listening(
 ) -> AsyncIterator[str]:
     """Serve an application while the context lasts, on at most `most` connections; yields its URL. `give_way` as in
     `Connections`. Raises PlatformError naming the node file's key."""
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = runner_of(app, shutdown_timeout=SHUTDOWN_SECONDS)
     connections = Connections(most=most, give_way=give_way)
     server: Listening | None = None
     app.middlewares.insert(0, connections.middleware())
-    bound_paths(app)
     await runner.setup()
     host, port = parse_endpoint(listen)
     try:

@@ -57,6 +57,11 @@ class Target:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return Held(pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{self.pid}/fd")))
 
+    def seconds(self) -> float:
+        """Processor time that it has taken."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Status and body of a good client's GET."""
         head = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -81,6 +82,55 @@ def test_json_bombs(target: Target, bomb: bytes) -> None:
         for start in BODIES:
             status, _ = answer_of(target.raw(request(target, f"{start} HTTP/1.1", bomb)))
             assert 400 <= status < 500, (start, status)
+
+
+ODD = (b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x80\xae", b"http://[", b"http://[::1", b'"' * 100, b"\x80" * 1000, b"nan")
+FIELDS = ("Authorization", "X-API-Key", "Cookie", "Origin", "X-CSRF-Token", "If-Match", "Accept", "Content-Type",
+          "Expect", "Last-Event-ID", "X-Forwarded-For", "Range", "Host", "Upgrade")  # fmt: skip
+
+
+def test_odd_fields(target: Target) -> None:
+    """Fields that are no text, no URL or no list are no fault of the server, with a token, a session or neither: the
+    answer is a problem, and a stranger writes nothing to the log."""
+    _, cookie, body = signed_in(target)
+    session = [f"Cookie: {cookie.partition(';')[0]}", f"X-CSRF-Token: {json.loads(body)['csrf']}"]
+    own = f"Origin: http://127.0.0.1:{target.api}"
+    callers = {
+        "stranger": ("GET /console/session/here", []),
+        "token": ("PATCH /api/v1/tiers/nobody", [f"Authorization: Bearer {target.token}"]),
+        "session": ("PATCH /api/v1/tiers/nobody", [*session, own]),
+        "signing in": ("POST /console/session", [f"Authorization: Bearer {target.token}", own]),
+    }
+    with unharmed(target):
+        for name in FIELDS:
+            for odd in ODD:
+                for start, lines in callers.values():
+                    kept = [line for line in lines if not line.startswith(f"{name}:")]
+                    head = (f"{start} HTTP/1.1", f"Host: 127.0.0.1:{target.api}", "Connection: close")
+                    value = b"dnsvip-session=" + odd if name == "Cookie" else odd
+                    sent = "\r\n".join([*head, "Content-Length: 0", *kept, f"{name}: "]).encode() + value + b"\r\n\r\n"
+                    answer = target.raw(sent)
+                    assert answer_of(answer)[0] < 500, (name, odd, start)
+                    assert b"traceback" not in answer.lower()
+
+
+BOMB_SECONDS = 1.0
+"""Of the process for ten bombs; unpacked they took a hundred times as long as sending them."""
+
+
+@pytest.mark.parametrize("caller", ["stranger", "token"])
+def test_compressed_bodies(target: Target, caller: str) -> None:
+    """A body that unpacks to a thousand times as much is refused, and costs no more than what was sent: nobody knows
+    who sends it when it comes."""
+    bomb = gzip.compress(bytes(64 << 20))
+    token = f"Authorization: Bearer {target.token}\r\n" if caller == "token" else ""
+    with unharmed(target):
+        before = target.seconds()
+        for path in ("/api/v1/clients/import", "/api/v1/apply", "/api/v1/tiers/x", "/console/session", "/healthz") * 2:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\n{token}"
+            sent = f"{head}Content-Type: application/json\r\nContent-Length: {len(bomb)}\r\n\r\n".encode() + bomb
+            assert answer_of(target.raw(sent))[0] in (400, 415), path
+        assert target.seconds() - before < BOMB_SECONDS
 
 
 def test_chunks(target: Target) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import structlog
 from aiohttp import web
@@ -126,7 +126,7 @@ async def sign_in(request: web.Request) -> web.Response:
     if SESSION in request:
         raise Refusal("bad-request", "Send the token in the header `Authorization: Bearer TOKEN`.")
     node = request.app[NODE]
-    secure = request.secure or urlsplit(request.headers.get("Origin", "")).scheme == "https"
+    secure = request.secure or _origin(request).scheme == "https"
     owner = hash_of(bearer(request))
     cookie, session = await request.app[SESSIONS].open(node.store(), owner, secure=secure, now=node.now())
     session.caller = request[CALLER]
@@ -232,9 +232,19 @@ def _check_intended(request: web.Request, session: Session) -> None:
 
 def _check_origin(request: web.Request) -> None:
     """Raise Refusal unless a page of this server sent the request; browsers set these headers, and no page can."""
-    origin = urlsplit(request.headers.get("Origin", ""))
-    if origin.netloc.lower() != request.host.lower() or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
+    if (
+        _origin(request).netloc.lower() != request.host.lower()
+        or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE
+    ):
         raise Refusal("forbidden", "Only the console's own pages may send this; use a bearer token elsewhere.")
+
+
+def _origin(request: web.Request) -> SplitResult:
+    """Where the page that sent a request comes from; raises Refusal where that is no URL."""
+    try:
+        return urlsplit(request.headers.get("Origin", ""))
+    except ValueError:
+        raise Refusal("forbidden", "Origin: is no URL.") from None
 
 
 def _shown(request: web.Request, session: Session) -> dict[str, object]:

@@ -51,6 +51,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "precondition-failed": (412, "It is not in the state that you expect"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is of a type that is not taken here"),
+    "expectation-failed": (417, "This is not done here"),
     "invalid": (422, "It breaks rules of the site"),
     "gone": (499, "The caller has gone"),
     "too-many-attempts": (429, "Too many requests without a good token"),
@@ -112,6 +113,9 @@ def response(refusal: Refusal) -> web.Response:
 async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every exception of a handler with its problem."""
     try:
+        refused = request.match_info.http_exception
+        if refused is not None and refused.status not in (404, 405):
+            raise refused  # for its head, whoever sends it; what there is here is told to who is known
         answer = await handler(request)
         for text in shown_warnings(request.get(WARNINGS, [])):
             answer.headers.add(WARNING, text)
@@ -219,4 +223,8 @@ def _of_http(error: web.HTTPException, request: web.Request) -> Refusal:
             )
         case web.HTTPRequestEntityTooLarge():
             return Refusal("too-large", error.reason)
+        case web.HTTPExpectationFailed():
+            return Refusal("expectation-failed", error.reason)
+        case web.HTTPUnsupportedMediaType():
+            return Refusal("unsupported-media-type", error.reason, headers={"Accept-Encoding": "identity"})
     return Refusal("bad-request" if error.status < 500 else "internal", error.reason)

@@ -22,6 +22,7 @@ from dnsvip.decoder.decode import Decoded, to_line
 from dnsvip.decoder.io.door import Door, Guard
 from dnsvip.decoder.places import Places
 from dnsvip.errors import ConfigError
+from dnsvip.site.io.http_heads import runner_of
 from dnsvip.site.io.unix_socket import bound_unix
 
 MODE = 0o660
@@ -66,7 +67,7 @@ class Listener:
             app = web.Application(middlewares=[self._noted])
             app.router.add_get("/", self._answer)
             app.on_response_prepare.append(_nameless)
-            self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+            self._runner = runner_of(app)
             await self._runner.setup()
             http = _bound("decoder.http", self._http)
             self._doors.append(Door(http, self._places, self._http_protocol, HTTP_FULL))
