@@ -9,45 +9,30 @@ that `decide` gives, and hands the rest to `decide` with what it has learned abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Generator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
 
+from dnsvip.dns.asked import Asked, Known, ecs_of, read
 from dnsvip.dns.certification import PendingCertificate, asked_for, issued
-from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, options, primaries_of
+from dnsvip.dns.control import CHAOS, ServerIdentity, introduction, notice, primaries_of
 from dnsvip.dns.counters import Counters, ZoneCell
 from dnsvip.dns.discovery.resolver import local_zone
 from dnsvip.dns.dnssec.signatures import Signatures
 from dnsvip.dns.identity.arrival import Arrival, Transport
-from dnsvip.dns.identity.identify import Ecs, Geo, Requester, Sender
+from dnsvip.dns.identity.identify import Geo, Requester, Sender
 from dnsvip.dns.listeners import Door, doors_of, problems_of, tiers_of
-from dnsvip.dns.protection.cookies import CLIENT_BYTES, CookieCheck, Cookies, check_secret
+from dnsvip.dns.protection.cookies import CookieCheck, Cookies, cookies_of
 from dnsvip.dns.protection.token_check import TokenCheck
-from dnsvip.dns.protocol.builder import finished, size_limit, steps
-from dnsvip.dns.protocol.message import (
-    COOKIE,
-    IN,
-    MIN_UDP_SIZE,
-    Edns,
-    Malformed,
-    Opcode,
-    Query,
-    Rcode,
-    Response,
-    RRset,
-    Type,
-)
+from dnsvip.dns.protocol.builder import finished
+from dnsvip.dns.protocol.message import IN, Malformed, Opcode, Query, Rcode, Response, Type
 from dnsvip.dns.protocol.names import Labels, site_name
-from dnsvip.dns.protocol.padding import PADDING, padded, wants
-from dnsvip.dns.protocol.parser import Question, parse, parse_additional
-from dnsvip.dns.protocol.tsig import Signature, mac_of, sign, sign_all, without_signature
-from dnsvip.dns.refusals import Content, cookie_required, error_reply, malformed_reply, refusal
+from dnsvip.dns.protocol.tsig import Signature, mac_of, without_signature
+from dnsvip.dns.refusals import Content, malformed_reply, refusal
 from dnsvip.dns.renewal import renewal
-from dnsvip.dns.reply import DnsOutcome, PendingUpdate, Reply
+from dnsvip.dns.reply import DnsOutcome, Pending, PendingUpdate, Reply
 from dnsvip.dns.site_tables import STAND_INS, CompiledSite, compile_site, session_bases
 from dnsvip.dns.synthesis.synthesizer import RecordSynthesizer, RequesterVips, SynthesisTables
-from dnsvip.dns.transfer import asks_for_all, messages
+from dnsvip.dns.transfer import asks_for_all
 from dnsvip.dns.zones.catalog import ZoneEntry, compile_zones
 from dnsvip.dns.zones.denials import Denials
 from dnsvip.dns.zones.lookup import Owner, resolve
@@ -91,7 +76,7 @@ class Engine:
         same = before is not None and self._listeners is before._listeners
         self._local: CompiledZone | None = before._local if before and same else local_zone(self._listeners)
         self._cookie_problems: list[Problem] = []
-        self.cookies: Cookies | None = _cookies(
+        self.cookies: Cookies | None = cookies_of(
             snapshot.cookie_secrets, before.cookies if before else None, self._cookie_problems
         )
         self.require_cookies: bool = (
@@ -194,7 +179,7 @@ class Engine:
         known: Known | None = None,
     ) -> Generator[Reply, None, Reply]:
         """As `decide`, with pauses within a long answer: each gives the reply without its bytes."""
-        query = known.read(wire) if known else parse(wire)
+        query = read(wire, known)
         if isinstance(query, Malformed):
             return malformed_reply(query, arrival.transport)
         try:
@@ -214,40 +199,41 @@ class Engine:
         sender: Sender | None,
     ) -> Generator[Reply, None, Reply]:
         """As `steps`, of a well-formed query."""
-        transport = arrival.transport
         signature = self._tsig.check(wire, query.tsig_at, now) if query.tsig_at else None
         vips = self._vips_for(query, signature, source, arrival, now, sender)
         cookie = self._check_cookie(query, source, now)
-        unproven = cookie is not None and not (cookie.valid or _verified(signature))
-        if self.require_cookies and cookie and unproven and transport is Transport.UDP:
-            return cookie_required(query, cookie)
+        asked = Asked(query, vips, signature, cookie, arrival.transport, self.identity, now)
+        if self.require_cookies and (reply := asked.without_cookie()):
+            return reply
         if not query.question and not (signature and signature.rcode):
-            return self._cookie_alone(query, cookie, signature, now)
+            return asked.for_cookie()
         content = refusal(query, signature) or self._at_the_door(query, vips)
         if content is None and asks_for_all(query):
             try:
                 transfer = self._transfers.decide(query, vips.requester, now)
                 if transfer.records is not None:
-                    return (yield from self._transferred(query, transfer.records, signature, now))
+                    blame = lambda error: self.blame(query.key, error)  # noqa: E731
+                    return (yield from asked.transferred(transfer.records, blame))
                 content = Content(transfer.outcome, transfer.response)
             except Exception as error:  # noqa: BLE001 - it costs this zone, not the others
                 content = self._broken(query, error)
-        if content is None and query.opcode == Opcode.UPDATE and (of_zone := self._updatable(query, signature)):
-            finish = lambda rcode, why: finished(  # noqa: E731
-                self._reply(query, _updated(rcode, why), vips, signature, cookie, transport, now)
-            )
-            pending = PendingUpdate(
-                *of_zone, without_signature(wire, query.tsig_at), mac_of(signature), str(source), finish
-            )
+        if content is None and (pending := self._pending(asked, wire, source)):
+            return pending
+        return (yield from asked.reply(content or self._look_up(query, vips, now)))
+
+    def _pending(self, asked: Asked, wire: bytes, source: IPv4Address | IPv6Address) -> Reply | None:
+        """The reply without bytes to what the store is to do first: an update, or a client's new certificate."""
+        query, signature = asked.query, asked.signature
+        pending: Pending
+        if query.opcode == Opcode.UPDATE and (of_zone := self._updatable(query, signature)):
+            request = without_signature(wire, query.tsig_at)
+            pending = PendingUpdate(*of_zone, request, mac_of(signature), str(source), asked.finish(_updated))
             return Reply(None, DnsOutcome.UPDATE, query=query, pending=pending)
-        if content is None and query.opcode == Opcode.QUERY and (wanted := self._certificate_for(query, vips)):
-            finish = lambda rcode, text: finished(  # noqa: E731
-                self._reply(query, issued(query, rcode, text), vips, signature, cookie, transport, now)
-            )
-            certificate = PendingCertificate(*wanted, str(source), finish)
-            return Reply(None, DnsOutcome.ENROLMENT, query=query, pending=certificate)
-        content = content or self._look_up(query, vips, now)
-        return (yield from self._reply(query, content, vips, signature, cookie, transport, now))
+        if query.opcode == Opcode.QUERY and (wanted := self._certificate_for(query, asked.vips)):
+            finish = asked.finish(lambda rcode, text: issued(query, rcode, text))
+            pending = PendingCertificate(*wanted, str(source), finish)
+            return Reply(None, DnsOutcome.ENROLMENT, query=query, pending=pending)
+        return None
 
     def _certificate_for(self, query: Query, vips: RequesterVips) -> tuple[Client, str] | None:
         """Who asks for a certificate here, and for which key."""
@@ -303,18 +289,6 @@ class Engine:
             return None
         return self.cookies.check(query.edns.cookie, source.packed, now)
 
-    def _cookie_alone(self, query: Query, cookie: CookieCheck | None, signature: Signature | None, now: float) -> Reply:
-        """The answer to a query for a cookie without a question (RFC 7873 section 5.4): NOERROR, or BADCOOKIE where it
-        had a server cookie that is not ours."""
-        if cookie is None or query.edns is None:  # this server has no secret to make one with
-            return error_reply(query, Response(Rcode.FORMERR), MIN_UDP_SIZE, DnsOutcome.BAD_HEADER)
-        fine = cookie.valid or len(query.edns.cookie) == CLIENT_BYTES
-        response = Response(Rcode.NOERROR if fine else Rcode.BADCOOKIE, options=((COOKIE, cookie.answer),))
-        reply = error_reply(query, response, MIN_UDP_SIZE, DnsOutcome.COOKIE if fine else DnsOutcome.BAD_COOKIE)
-        if signature and reply.wire:
-            reply = reply._replace(wire=sign(reply.wire, signature, now), signature_verified=True)
-        return reply._replace(cookie_valid=cookie.valid)
-
     def _look_up(self, query: Query, vips: RequesterVips, now: float) -> Content:
         if query.opcode == Opcode.NOTIFY and query.qtype == Type.SOA and (known := self._primaries.get(query.key)):
             requester = vips.requester
@@ -337,136 +311,6 @@ class Engine:
         """SERVFAIL for a question that raised, which is reported with its zone."""
         self.blame(query.key, error)
         return Content(DnsOutcome.BROKEN_ZONE, Response(Rcode.SERVFAIL))
-
-    def _transferred(
-        self, query: Query, records: Iterator[RRset], signature: Signature | None, now: float
-    ) -> Generator[Reply, None, Reply]:
-        wires: Iterator[bytes] = _Blaming(messages(query, records), lambda error: self.blame(query.key, error))
-        if signature:
-            wires = sign_all(wires, signature, now)
-        reply = Reply(
-            None,
-            DnsOutcome.TRANSFERRED,
-            Rcode.NOERROR,
-            query,
-            query.question,
-            aa=True,
-            signature_verified=_verified(signature),
-            more=wires,
-        )
-        while not (first := next(wires)):
-            yield reply
-        return reply._replace(wire=first)
-
-    def _reply(
-        self,
-        query: Query,
-        content: Content,
-        vips: RequesterVips,
-        signature: Signature | None,
-        cookie: CookieCheck | None,
-        transport: Transport,
-        now: float,
-    ) -> Generator[Reply, None, Reply]:
-        """The content as a message, with our EDNS options, signed where the query was."""
-        outcome, response, owner, why = content
-        if query.edns and (more := options(self.identity, query.edns, outcome, response.rcode, why, transport)):
-            response = replace(response, options=more)
-        if cookie:
-            response = replace(response, options=(*response.options, (COOKIE, cookie.answer)))
-        limit = size_limit(query, transport) - (signature.size if signature else 0)
-        who, vip = vips.who, vips.made
-        reply = Reply(
-            None,
-            outcome,
-            response.rcode,
-            query,
-            query.question,
-            aa=response.aa,
-            owner=owner,
-            cookie_valid=cookie is not None and cookie.valid,
-            signature_verified=_verified(signature),
-            step=who.step if who else None,
-            kind=vip.kind if vip else None,
-            tier=who.tier if who else None,
-        )
-        building = steps(query, response, limit, vips.scope)
-        while True:
-            try:
-                next(building)
-            except StopIteration as end:
-                wire, truncated, opt, _ = end.value
-                break
-            yield reply
-        if transport.encrypted and opt and wants(query.edns, PADDING):
-            wire, opt = padded(wire, opt, signature.size if signature else 0)
-        wire = sign(wire, signature, now) if signature else wire
-        return reply._replace(wire=wire, opt=opt, truncated=truncated)
-
-
-class Known(NamedTuple):
-    """What the fast path has learned about a message that it leaves to the engine: its sender, and the query or its
-    question where it had to read them."""
-
-    sender: Sender
-    query: Query | Malformed | None = None
-    question: Question | None = None
-
-    def read(self, wire: bytes) -> Query | Malformed:
-        """The message as parsed."""
-        if self.query is not None:
-            return self.query
-        return parse(wire) if self.question is None else parse_additional(wire, self.question)
-
-
-def _verified(signature: Signature | None) -> bool:
-    return signature is not None and not signature.rcode
-
-
-def _cookies(secrets: tuple[bytes, ...], before: Cookies | None, problems: list[Problem]) -> Cookies | None:
-    """The cookies of those secrets that can be used; none without the first one, which others would not make."""
-    if before is not None and before.secrets == secrets:
-        return before
-    usable = []
-    for place, secret in enumerate(secrets):
-        try:
-            check_secret(secret)
-            usable.append(secret)
-        except Exception as error:  # noqa: BLE001 - answers go on without its cookies
-            what = "this server makes and takes no cookies" if place == 0 else "cookies made with it are not taken"
-            text = f"{fault_of('', error).message}; {what}: dnsvip keys roll-cookies makes new ones"
-            problems.append(Problem(f"cookies.{place}", text))
-    return Cookies(usable) if usable and usable[0] is secrets[0] else None
-
-
-def ecs_of(edns: Edns | None) -> Ecs | None:
-    """The client subnet as a claim about the requester; family 0 claims nothing (RFC 7871 section 7.1.2)."""
-    if edns is None or edns.subnet is None or edns.subnet.family == 0:
-        return None
-    _, source_prefix, address = edns.subnet
-    return Ecs(IPv4Address(address) if len(address) == 4 else IPv6Address(address), source_prefix)
-
-
-class _Blaming:
-    """The messages of a stream; an error in the midst of them is reported, and ends it. No generator that delegates:
-    where the garbage collector closes one whose inner one is being closed, Python warns."""
-
-    __slots__ = ("_blame", "_wires")
-
-    def __init__(self, wires: Iterator[bytes], blame: Callable[[Exception], None]) -> None:
-        self._wires, self._blame = wires, blame
-
-    def __iter__(self) -> _Blaming:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._wires)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self._blame(error)
-            raise
 
 
 def _updated(rcode: int, why: str) -> Content:

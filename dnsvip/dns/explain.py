@@ -17,7 +17,8 @@ import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.svcbbase
 
-from dnsvip.dns.engine import Engine, ecs_of
+from dnsvip.dns.asked import ecs_of
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.identify import Address, Classified, Ecs, Requester
 from dnsvip.dns.protocol.builder import build
 from dnsvip.dns.protocol.message import Malformed, Query, Type

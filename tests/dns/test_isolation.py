@@ -28,12 +28,12 @@ BAD, GOOD = "bad.test", "good.test"
 TEXT = "$TTL 60\n@ SOA ns h {serial} 2 3 4 5\n@ NS ns\nns A 192.0.2.1\nwww A {address}\nalias CNAME www\nsub NS ns\n"
 SOURCE, HOST = IPv4Address("127.0.0.1"), "udp"
 
-PARTS = ("zones", "hotpath", "synthesis", "transfer", "protocol.builder", "engine")
+PARTS = ("zones", "hotpath", "synthesis", "transfer", "protocol.builder", "asked", "engine")
 """What lies between a snapshot and an answer and deals with one zone at a time."""
 
 FUNCTIONS = [place for place in places(package, PARTS) if "." not in place[1] and place[1][0] != "_"]
 """The public ones."""
-NAMELESS = {"read_question"}
+NAMELESS = {"read", "read_question"}
 """Those that run before it is known which zone a question is about: the engine answers in place of the fast path."""
 
 

@@ -24,7 +24,7 @@ import dns.xfr
 import dns.zone
 import pytest
 
-from dnsvip.dns import engine as engine_module
+from dnsvip.dns import asked
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.protocol.builder import finished
@@ -243,7 +243,7 @@ def test_what_is_given_up_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
         for message in held.pop():  # noqa: UP028 - no second generator that delegates
             yield message
 
-    monkeypatch.setattr(engine_module, "messages", messages)
+    monkeypatch.setattr(asked, "messages", messages)
     engine = Engine(snapshot_of(build_site(tables(), zone_files(ZONES))))
     wire, first = dns.message.make_query("example.test", "AXFR").to_wire(), held[0]
     first.answer = reply = finished(engine.steps(wire, IPv4Address("127.0.0.1"), Arrival("main"), 0.0))

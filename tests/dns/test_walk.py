@@ -13,7 +13,7 @@ import dns.edns
 import dns.message
 import pytest
 
-from dnsvip.dns import engine as engine_module
+from dnsvip.dns import asked
 from dnsvip.dns.control import ServerIdentity
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath import hits, recognize
@@ -65,7 +65,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for module in (parser, recognize):
         watch(module, "read_name", "question")
     for stage in ("parse", "parse_additional"):
-        watch(engine_module, stage, "parse")
+        watch(asked, stage, "parse")
     for stage, owner, name in (("classify", Classifier, "classify"), ("decide", Engine, "steps")):
         call = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args, stage=stage, call=call: counting(stage, call, *args))

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dnsvip.dns.engine import Engine, Known
+from dnsvip.dns.asked import Known
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.ahead import Addressed, Ahead, Asked, is_portable
 from dnsvip.dns.hotpath.compiled import SIGNED_FOR, Templates
 from dnsvip.dns.hotpath.hits import AT, Batch, Decided, Hit, Job, Keep, Miss, Signed, Unlearned, Unsigned

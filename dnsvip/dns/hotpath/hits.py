@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+from dnsvip.dns.asked import Known
 from dnsvip.dns.counters import CounterCell, ZoneCell
-from dnsvip.dns.engine import Known
 from dnsvip.dns.hotpath.opts import Opt
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Classified, Sender

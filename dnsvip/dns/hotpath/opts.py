@@ -9,8 +9,9 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from dnsvip.dns.asked import ecs_of
 from dnsvip.dns.control import NSID
-from dnsvip.dns.engine import Engine, ecs_of
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.identify import Ecs
 from dnsvip.dns.protection.cookies import CLIENT_BYTES, SERVER_BYTES, Cookies
 from dnsvip.dns.protocol.builder import build_opt, size_limit

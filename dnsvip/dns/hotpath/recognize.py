@@ -7,7 +7,8 @@ no message itself: a requester could make each cost as much as a miss, and would
 
 from __future__ import annotations
 
-from dnsvip.dns.engine import Engine, Known
+from dnsvip.dns.asked import Known
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.compiled import Templates
 from dnsvip.dns.hotpath.hits import AT, Batch, Job, Signed, Unlearned
 from dnsvip.dns.hotpath.opts import NO_OPT, Opt, Opts, without_padding

@@ -20,7 +20,8 @@ from typing import NamedTuple, TypeAlias
 
 import structlog
 
-from dnsvip.dns.engine import Engine, Known
+from dnsvip.dns.asked import Known
+from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.hotpath.hits import Hit, Keep, Miss, Unsigned, reply_of
 from dnsvip.dns.hotpath.keys import WIDTH, address_of, key_of, peer_of

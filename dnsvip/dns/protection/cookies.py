@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from dnsvip.address.mac import siphash
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
+from dnsvip.errors import Problem
+from dnsvip.site.isolation import fault_of
 
 CLIENT_BYTES, SERVER_BYTES, SECRET_BYTES = 8, 16, 16
 
@@ -72,6 +74,22 @@ class Cookies:
     def _make(self, client: bytes, address: bytes, now: int) -> bytes:
         head = _HEAD + (now % 0x100000000).to_bytes(4, "big")
         return head + server_hash(self.secrets[0], client + head + address)
+
+
+def cookies_of(secrets: tuple[bytes, ...], before: Cookies | None, problems: list[Problem]) -> Cookies | None:
+    """The cookies of those secrets that can be used; none without the first one, which others would not make."""
+    if before is not None and before.secrets == secrets:
+        return before
+    usable = []
+    for place, secret in enumerate(secrets):
+        try:
+            check_secret(secret)
+            usable.append(secret)
+        except Exception as error:  # noqa: BLE001 - answers go on without its cookies
+            what = "this server makes and takes no cookies" if place == 0 else "cookies made with it are not taken"
+            text = f"{fault_of('', error).message}; {what}: dnsvip keys roll-cookies makes new ones"
+            problems.append(Problem(f"cookies.{place}", text))
+    return Cookies(usable) if usable and usable[0] is secrets[0] else None
 
 
 def _same(secret: bytes, hashed: bytes, server: bytes) -> bool:

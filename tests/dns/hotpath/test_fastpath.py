@@ -447,7 +447,7 @@ def test_nothing_is_parsed_before_its_turn(snapshot: Snapshot, tail: bytes, monk
     for known in (False, tail.startswith(b"\0")):
         with monkeypatch.context() as patched:
             for name in ("parse", "parse_additional"):
-                patched.setattr(f"dnsvip.dns.engine.{name}", parsed)
+                patched.setattr(f"dnsvip.dns.asked.{name}", parsed)
             (answer,), later = responder.datagrams([key_of(peer, wire)], bytearray(wire[:2]), "public", WIDTH[4])
         assert (answer is not None) is known
         for waiting in later:
