@@ -1,6 +1,7 @@
 """Asks a primary for a zone: its serial, and the zone by IXFR or AXFR (RFC 1995, RFC 5936), by TCP or TLS (RFC 9103).
 
-What a primary sends is bounded in bytes, records and time, and signed where the zone has a key.
+What a primary sends is bounded in bytes, records and time, and signed where the zone has a key. Transfers are
+read by dnspython in a process of their own; of an answer with the serial that alone is read, as questions wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -22,6 +22,9 @@ import dns.tsig
 import dns.xfr
 import dns.zone
 
+from dnsvip.dns.io.asking import by_stream, by_udp
+from dnsvip.dns.protocol.answer import AnswerFault, is_answer, read_answer, serial_in
+from dnsvip.dns.protocol.tsig import check_answer
 from dnsvip.dns.replication.fetched import Fetched, TransferError, held, taken
 from dnsvip.site import TsigKey, Zone, parse_endpoint
 from dnsvip.site.values import TLS
@@ -40,7 +43,7 @@ MOST_BYTES = 256 << 20
 """Of the messages of one transfer."""
 
 _LENGTH = struct.Struct("!H")
-_FAULTS = (dns.exception.DNSException, OSError, ValueError, EOFError)
+_FAULTS = (dns.exception.DNSException, OSError, ValueError, EOFError, IndexError, struct.error)
 
 
 def address_of(primary: str) -> str:
@@ -52,39 +55,39 @@ async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
     """The serial that a primary has; raises TransferError where it does not say."""
     query = dns.message.make_query(zone.name, dns.rdatatype.SOA, flags=0)
     _sign(query, key)
+    wire = query.to_wire()
     try:
-        answer = await _answer(query, primary, zone)
+        data = await _answer(wire, primary, zone)
+        answer = read_answer(wire, data)
+        if key is not None and answer.tsig_at:
+            check_answer(data, answer.tsig_at, query.keyring, query.mac or b"", time.time())
+        if answer.rcode or not answer.authoritative:
+            what = dns.rcode.to_text(dns.rcode.Rcode(answer.rcode)) if answer.rcode else "without authority"
+            raise TransferError(f"answers {what}")
+        if key is not None and not answer.tsig_at:
+            raise TransferError("answers unsigned")
+        if not answer.found:
+            raise TransferError("has no such zone")
+        return serial_in(data, answer.found[0])
     except _FAULTS as error:
         raise TransferError(_said(error)) from None
-    if answer.rcode() != dns.rcode.NOERROR or not answer.flags & dns.flags.AA:
-        what = dns.rcode.to_text(answer.rcode()) if answer.rcode() else "without authority"
-        raise TransferError(f"answers {what}")
-    if key is not None and not answer.had_tsig:
-        raise TransferError("answers unsigned")
-    name = dns.name.from_text(zone.name)
-    soa = answer.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, dns.rdatatype.SOA)
-    if soa is None:
-        raise TransferError("has no such zone")
-    serial: int = soa[0].serial
-    return serial
 
 
-async def _answer(query: dns.message.Message, primary: str, zone: Zone) -> dns.message.Message:
+async def _answer(query: bytes, primary: str, zone: Zone) -> bytes:
     """The answer of a primary: over TLS, or by UDP, and by TCP where that has none that is good. Knot answers for
     catalogs by TCP alone."""
-    from dns import asyncquery  # noqa: PLC0415 - brings every transport: slow to load, and only secondaries need it
-
     (address, port), tls = _place(primary)
-    if tls is not None:
-        context = _context(zone)
-        return await asyncquery.tls(query, address, ASK_SECONDS, port, ssl_context=context, server_hostname=tls)
-    with suppress(dns.exception.DNSException):
-        answer = await asyncquery.udp(
-            query, address, ASK_SECONDS, port, ignore_unexpected=True, raise_on_truncation=True
-        )
-        if answer.rcode() == dns.rcode.NOERROR:
-            return answer
-    return await asyncquery.tcp(query, address, ASK_SECONDS, port)
+    if tls is None:
+        with suppress(TimeoutError, AnswerFault):
+            data = await by_udp(query, address, port, ASK_SECONDS)
+            answer = read_answer(query, data)
+            if not answer.rcode and not answer.truncated:
+                return data
+    context = None if tls is None else _context(zone)
+    data = await by_stream(query, address, port, ASK_SECONDS, context, tls)
+    if not is_answer(query, data):
+        raise AnswerFault("answers another question")
+    return data
 
 
 def fetch(zone: Zone, primary: str, key: TsigKey | None) -> Fetched:

@@ -7,10 +7,10 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import dns.exception
 import dns.message
 import dns.rcode
 
+from dnsvip.dns.io.asking import by_udp
 from dnsvip.dns.replication.notices import DNS_PORT, PAUSES, Target
 from dnsvip.fair_places import FairPlaces
 
@@ -38,19 +38,15 @@ class Sending:
         wrong = f"does not answer ({len(pauses)} tries)"
         for number, pause in enumerate(pauses):
             try:
-                from dns.asyncquery import udp  # noqa: PLC0415 - brings every transport: slow to load, and rarely needed
-
                 async with (self._later if number else self._first).place(zone):
-                    answer = await udp(message, address, pause, port, ignore_unexpected=True)
-            except dns.exception.Timeout:
+                    answer = await by_udp(message.to_wire(), address, port, pause)
+            except TimeoutError:
                 continue
             except OSError as error:
                 await asyncio.sleep(pause)
                 wrong = f"cannot be reached: {error.strerror or error}"
                 continue
-            except dns.exception.DNSException as error:
-                return f"answers what is none: {type(error).__name__}"
-            rcode = answer.rcode()
+            rcode = dns.rcode.Rcode(answer[3] & 15)
             return None if rcode == dns.rcode.NOERROR else f"answers {dns.rcode.to_text(rcode)}"
         return wrong
 

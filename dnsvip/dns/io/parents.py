@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-import dns.exception
 import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from dnsvip.dns.io.asking import by_stream, by_udp
+from dnsvip.dns.protocol.answer import AnswerFault, is_answer, read_answer
 from dnsvip.errors import DnsvipError, cut
 
 SECONDS = 5.0
 """For an answer of a server."""
+
+_DS_HEAD = 4
+"""Bytes of a DS record before its digest: key tag, algorithm, digest type."""
 
 LONGEST = 1000
 """Characters of records in a warning: a server may send thousands, and the warning is in every report of the node."""
@@ -47,18 +52,28 @@ async def check_parents(
 
 
 async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
-    query = dns.message.make_query(zone, dns.rdatatype.DS)
+    query = dns.message.make_query(zone, dns.rdatatype.DS).to_wire()
     try:
-        from dns.asyncquery import udp_with_fallback  # noqa: PLC0415 - brings every transport: slow to load, rarely needed
-
-        answer, _ = await udp_with_fallback(query, address, SECONDS, port, ignore_unexpected=True)
-    except (dns.exception.DNSException, OSError) as error:
+        data = await by_udp(query, address, port, SECONDS)
+        if read_answer(query, data).truncated:
+            data = await by_stream(query, address, port, SECONDS)
+            if not is_answer(query, data):
+                raise AnswerFault("answers another question")
+        answer = read_answer(query, data)
+    except (OSError, EOFError) as error:
         raise NoAnswer(f"parent {server}: does not answer: {error}") from None
-    if answer.rcode() != dns.rcode.NOERROR:
-        raise ParentLacks(f"parent {server}: answers {dns.rcode.to_text(answer.rcode())} to the question for the DS")
-    asked = query.question[0].name
-    sets = [rrset for rrset in answer.answer if (rrset.name, rrset.rdtype) == (asked, dns.rdatatype.DS)]
-    return {_compared(rdata.to_text()) for rrset in sets for rdata in rrset}
+    except AnswerFault as error:
+        raise NoAnswer(f"parent {server}: sends what is no answer: {error}") from None
+    if answer.rcode:
+        text = dns.rcode.to_text(dns.rcode.Rcode(answer.rcode))
+        raise ParentLacks(f"parent {server}: answers {text} to the question for the DS")
+    return {_record(data[at:end]) for at, end in answer.found if end - at > _DS_HEAD}
+
+
+def _record(data: bytes) -> str:
+    """A DS record as `_compared` has it."""
+    tag, algorithm, digest_type = struct.unpack_from("!HBB", data)
+    return f"{tag} {algorithm} {digest_type} {data[_DS_HEAD:].hex().upper()}"
 
 
 def _compared(record: str) -> str:

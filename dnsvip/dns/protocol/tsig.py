@@ -126,6 +126,13 @@ def _verified(wire: bytes, at: int, now: float, record: _Record, name: str | Non
     return Signature(Rcode.NOERROR, name, 0, owner, request, key)
 
 
+def check_answer(wire: bytes, at: int, key: dns.tsig.Key, request_mac: bytes, now: float) -> None:
+    """Verify the TSIG record that starts at `at`, the last of an answer to a question of ours with this MAC. Raises a
+    DNSException, ValueError, IndexError or struct's error where it is wrong."""
+    owner, rdata = _read(wire, at)
+    dns.tsig.validate(wire, key, owner, rdata, int(now), request_mac, at)  # type: ignore[no-untyped-call]  # as above
+
+
 def mac_of(signature: Signature | None) -> bytes:
     """The MAC of a query; empty where it has none that could be read."""
     return signature.request.mac if signature and signature.request else b""
@@ -201,12 +208,12 @@ class _Record(NamedTuple):
 
 def _record(wire: bytes, at: int) -> _Record:
     """The TSIG record at an offset; raises for what is none."""
-    owner, fixed = _name(wire, at)
+    owner, fixed = expanded_name(wire, at)
     rtype, rclass, ttl, length = _FIXED.unpack_from(wire, fixed)
     end = fixed + _FIXED.size + length
     if rtype != Type.TSIG or rclass != _ANY_CLASS or ttl or end > len(wire):
         raise ValueError("not a TSIG record")
-    algorithm, rdata = _name(wire, fixed + _FIXED.size)
+    algorithm, rdata = expanded_name(wire, fixed + _FIXED.size)
     *_, size = _RDATA.unpack_from(wire, rdata)
     mac = rdata + _RDATA.size
     after = mac + size
@@ -218,8 +225,8 @@ def _record(wire: bytes, at: int) -> _Record:
     )
 
 
-def _name(wire: bytes, at: int) -> tuple[bytes, int]:
-    """A name as uncompressed bytes, and the offset behind it."""
+def expanded_name(wire: bytes, at: int) -> tuple[bytes, int]:
+    """A name as uncompressed bytes, and the offset behind it; raises ValueError."""
     name, end, start = b"", 0, at
     for _ in range(_MOST_POINTERS):
         labels, behind = read_name(wire, start, compressed=True)
