@@ -402,6 +402,10 @@ def status(code: int, kind: str = "application/dns-message", body: bytes = b"") 
     return respond
 
 
+def many_digits(http: Any, stream: int, _body: bytes) -> None:
+    http.send_headers(stream, [(b":status", b"9" * 5000)], end_stream=True)
+
+
 def long(http: Any, stream: int, _body: bytes) -> None:
     http.send_headers(stream, head(200))
     http.send_data(stream, bytes(2000), end_stream=False)
@@ -441,6 +445,7 @@ BOTH: Sequence[Any] = [
     ("kind", "respond", "why"),
     [
         *((kind, *each) for kind in (Doh, Doh3) for each in BOTH),
+        (Doh, many_digits, "HTTP 0"),
         (Doh, chatty, "answers nothing"),
         (Doh, lambda http, stream, _: http.reset_stream(stream), "stream reset"),
         (Doh, lambda http, _stream, _body: http.close_connection(1), "closed"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dnsvip.client.enrolment import ServerTrust
@@ -94,7 +95,11 @@ def tls_context(credentials: Credentials, alpn: str) -> ResumingContext:
 
 def check_pin(trust: ServerTrust, certificate: bytes | None) -> None:
     """Raises ChannelError where the key of a certificate (DER) is none of the pinned ones (RFC 7858 section 4.2)."""
-    if trust.pins and (certificate is None or pin_of(x509.load_der_x509_certificate(certificate)) not in trust.pins):
+    try:
+        pin = pin_of(x509.load_der_x509_certificate(certificate)) if trust.pins and certificate else None
+    except (ValueError, UnsupportedAlgorithm):  # OpenSSL takes certificates that this library does not
+        pin = None
+    if trust.pins and pin not in trust.pins:
         raise ChannelError("its certificate has another key than the enrolment says")
 
 

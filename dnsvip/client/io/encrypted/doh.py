@@ -59,7 +59,7 @@ class Response:
     def message(self) -> bytes:
         """The answer in the whole response; raises ChannelError where it has none."""
         text = self.fields.get(b":status", b"")
-        status = int(text) if text.isdigit() else 0
+        status = int(text) if len(text) == 3 and text.isdigit() else 0  # of thousands of digits int makes nothing
         if status == _UNAUTHORIZED:
             raise ChannelError("refuses this client's token (HTTP 401): enrol anew")
         if status != _OK:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import QuicConnection, stream_is_client_initiated, stream_is_unidirectional
 from aioquic.quic.events import (
     ConnectionTerminated,
     HandshakeCompleted,
@@ -22,6 +22,7 @@ from aioquic.tls import SessionTicket
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dnsvip.client.io.encrypted.credentials import CertificateRefused, ChannelError, Closed, Credentials, check_pin
+from dnsvip.client.io.encrypted.doh import MOST_IDLE_BYTES
 from dnsvip.client.io.encrypted.streams import MOST_WAITING
 from dnsvip.site.server_forms import ServerForm
 
@@ -29,6 +30,8 @@ ALPN = "doq"
 LONGEST = 2 + 65_535
 """Bytes of an answer with its length."""
 IDLE_SECONDS = 30.0
+MOST_HELD = 1 << 20
+"""Bytes that a server may have us hold as something before them is missing; aioquic itself lets them grow."""
 NO_ERROR, PROTOCOL_ERROR, REQUEST_CANCELLED = 0, 2, 3  # RFC 9250 section 4.3
 _CRYPTO_ERRORS = 0x100
 """QUIC's errors from here on are 0x100 and a TLS alert (RFC 9001 section 4.8)."""
@@ -105,6 +108,7 @@ class Doq:
 
     def __init__(self, quic: QuicConnection) -> None:
         self._quic, self._data = quic, dict[int, bytearray]()
+        self._idle = 0
 
     def ask(self, stream: int, wire: bytes) -> None:
         """Send a query."""
@@ -112,13 +116,20 @@ class Doq:
         self._quic.send_stream_data(stream, len(wire).to_bytes(2, "big") + wire, end_stream=True)
 
     def take(self, event: StreamDataReceived) -> Iterator[Ended]:
-        """The answer that is complete with what has come, or is none."""
+        """The answer that is complete with what has come, or is none. Raises Closed for a server that opens streams
+        (RFC 9250 section 4.2) or sends without end."""
+        self._idle += len(event.data)
+        if stream_is_unidirectional(event.stream_id) or not stream_is_client_initiated(event.stream_id):
+            raise Closed("opens streams of its own")
+        if self._idle > MOST_IDLE_BYTES:
+            raise Closed("sends much and answers nothing")
         data = self._data.get(event.stream_id)
         if data is None:
             return
         data += event.data
         missing = 2 + int.from_bytes(data[:2], "big") - len(data) if len(data) > 1 else 2
         if not missing:
+            self._idle = 0
             yield event.stream_id, bytes(data[2:])
         elif missing < 0 or event.end_stream:
             yield event.stream_id, ChannelError("answers what is no DNS message")
@@ -140,6 +151,7 @@ class QuicChannel(QuicConnectionProtocol):
         self._end = Closed("does not answer over QUIC")
         self.shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.open, self.heard = False, 0
+        self._looked_up = 0
 
     @classmethod
     async def to(
@@ -208,6 +220,27 @@ class QuicChannel(QuicConnectionProtocol):
         """Send what is to be sent, while the socket is open."""
         if self._transport is not None and not self._transport.is_closing():
             super().transmit()
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Take what has come. A server that has us hold much, or that aioquic cannot read, is not listened to."""
+        try:
+            super().datagram_received(data, addr)
+            if self._holds_too_much():
+                raise Closed("sends much with gaps")
+        except Closed as error:
+            self._end = error
+            self.close()
+        except Exception as error:  # noqa: BLE001 - such as of a certificate with an unknown kind of key
+            self._end = Closed(f"sends what cannot be read ({type(error).__name__})")
+            self.close()
+
+    def _holds_too_much(self) -> bool:
+        """Looked up when a quarter as many bytes have come, gaps included."""
+        used = self._quic._local_max_data.used
+        if used - self._looked_up < MOST_HELD // 4:
+            return False
+        self._looked_up = used
+        return sum(len(stream.receiver._buffer) for stream in self._quic._streams.values()) > MOST_HELD
 
     def error_received(self, exc: Exception) -> None:
         """The host says that nobody is there."""

@@ -1,0 +1,92 @@
+"""Encrypted servers that mean no good: what they make the client hold, and what its libraries cannot read."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aioquic.quic.events import StreamDataReceived
+
+from dnsvip.client.enrolment import ServerTrust
+from dnsvip.client.io.encrypted.credentials import ChannelError, check_pin
+from dnsvip.client.io.encrypted.quic import MOST_HELD
+from tests.client.encrypted.authority import Authority, KeyPair
+from tests.client.encrypted.servers import Doq, _DoqConnection
+from tests.client.encrypted.test_channels import honest, query, trusting
+
+EVERY_SECONDS = 0.01
+
+
+class _Filling(_DoqConnection):
+    """Answers all queries but the first, whose stream it `fill`s without end."""
+
+    stream: int | None = None
+
+    def take(self, event: Any) -> None:
+        if isinstance(event, StreamDataReceived) and self.stream is None:
+            self.stream = event.stream_id
+            self.begin(event.stream_id)
+            self.more()
+        else:
+            super().take(event)
+
+    def begin(self, stream: int) -> None:
+        self._quic.send_stream_data(stream, b"")
+
+    def more(self) -> None:
+        sender = self._quic._streams[self.stream].sender
+        if len(sender._buffer) < MOST_HELD // 8:
+            self._quic.send_stream_data(self.stream, bytes(MOST_HELD // 8))
+        self.transmit()
+        asyncio.get_running_loop().call_later(EVERY_SECONDS, self.more)
+
+
+class _Gaps(_Filling):
+    """All of its stream but the first byte."""
+
+    def begin(self, stream: int) -> None:
+        super().begin(stream)
+        sender = self._quic._streams[stream].sender
+        sender._buffer_start = sender._buffer_stop = 1
+
+
+class _Own(_Filling):
+    """A stream that nobody has opened."""
+
+    def begin(self, _stream: int) -> None:
+        self.stream = self._quic.get_next_available_stream_id(is_unidirectional=True)
+        self._quic.send_stream_data(self.stream, bytes(10))
+
+
+@pytest.mark.parametrize(("kind", "why"), [(_Gaps, "gaps"), (_Own, "streams of its own")])
+async def test_what_a_server_has_us_hold(kind: Any, why: str, authority: Authority, files: KeyPair) -> None:
+    """Data that never comes into order, and streams of the server's own, end the connection, also beside answers."""
+    async with Doq(honest, files) as server:
+        server.connection = kind
+        channels = trusting(authority)
+        first = asyncio.create_task(channels.ask(server.server(), query()))
+        async with asyncio.timeout(10):
+            while not first.done():
+                await asyncio.wait({first, asyncio.create_task(asyncio.sleep(0.05))}, return_when="FIRST_COMPLETED")
+                asking = asyncio.create_task(channels.ask(server.server(), query()))
+                await asyncio.wait({asking}, timeout=1)
+                asking.cancel()
+                line = next(iter(channels._lines.values()))
+                streams = line._channel._quic._streams.values() if line._channel else ()  # type: ignore[attr-defined]
+                assert sum(len(stream.receiver._buffer) for stream in streams) < 2 * MOST_HELD
+        with pytest.raises(ChannelError, match=why):
+            await first
+        channels.close()
+
+
+def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
+    """A certificate whose kind of key one library knows and the other does not has none of the pinned keys."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-pkeyopt", "ec_param_enc:explicit", "-subj", "/CN=x", "-outform", "DER"]
+    made = subprocess.run([*command, "-keyout", tmp_path / "key"], check=True, capture_output=True).stdout
+    for certificate in (made, b"\x30\x03\2\1\1", None):
+        with pytest.raises(ChannelError, match="another key"):
+            check_pin(ServerTrust(pins=("A" * 43 + "=",)), certificate)
