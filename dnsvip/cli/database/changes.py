@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from dnsvip.cli.shared.show import json_text, printable
 from dnsvip.dns.zones.record_diff import RecordDiff, record_diff
 from dnsvip.site import Zone
 from dnsvip.site.changes import changed_fields, describe
@@ -26,9 +26,9 @@ VERBS: Mapping[str, str] = {"+": "made", "~": "altered", "-": "removed"}
 
 def lines(change: Change) -> Iterator[str]:
     """The lines of one change: a heading, then one line per field."""
-    head = click.style(f"{change.action} {change.where}", fg=COLOURS[change.action])
+    head = click.style(printable(f"{change.action} {change.where}"), fg=COLOURS[change.action])
     if change.unreadable is not None:
-        yield f"{head}  (what is stored cannot be read: {change.unreadable.why})"
+        yield f"{head}  (what is stored cannot be read: {printable(change.unreadable.why)})"
         return
     if change.action == "-":
         yield head
@@ -40,7 +40,8 @@ def lines(change: Change) -> Iterator[str]:
         if path == "text" and difference is not None:
             yield from _records(difference)
         else:
-            yield f"    {path} = {_show(new)}" if change.action == "+" else f"    {path}: {_transition(old, new)}"
+            shown = f" = {_show(new)}" if change.action == "+" else f": {_transition(old, new)}"
+            yield printable(f"    {path}{shown}")
 
 
 def records_of(change: Change) -> RecordDiff | None:
@@ -60,7 +61,7 @@ def as_data(change: Change) -> JsonObject:
 def _records(difference: RecordDiff) -> Iterator[str]:
     shown = list(islice(difference.lines(), MOST_RECORDS + 1))
     for line in shown[:MOST_RECORDS]:
-        yield f"    {click.style(line, fg=COLOURS.get(line[0]))}"
+        yield f"    {click.style(printable(line), fg=COLOURS.get(line[0]))}"
     if len(shown) > MOST_RECORDS:
         yield f"    ... and more; --json has all {len(list(difference.lines()))} lines"
     if not shown:
@@ -84,4 +85,4 @@ def _show(value: Any) -> str:
         return "(none)"
     if isinstance(value, str) and value.startswith("("):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import cast
 import click
 
 from dnsvip.cli.database.changes import as_data, headline, lines
+from dnsvip.cli.shared.show import json_text, printable
 from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.examine import examined_alone
@@ -124,7 +124,7 @@ def _print(generation: int, changes: tuple[Change, ...], remarks: list[Problem],
     if len(changes) > SHOWN:
         click.echo(f"... and {len(changes) - SHOWN} more")
     for remark in remarks:
-        click.echo(f"{click.style('warning:', fg='yellow')} {remark}", err=True)
+        click.echo(f"{click.style('warning:', fg='yellow')} {printable(str(remark))}", err=True)
     if not changes:
         click.echo(f"nothing to change (generation {generation})")
     elif dry_run:
@@ -140,4 +140,4 @@ def _print_json(generation: int, changes: tuple[Change, ...], remarks: list[Prob
         "changes": [as_data(change) for change in changes],
         "warnings": [{"where": remark.where, "message": remark.message} for remark in remarks],
     }
-    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+    click.echo(json_text(outcome, 2))

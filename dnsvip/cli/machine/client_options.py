@@ -20,7 +20,9 @@ from dnsvip.site.server_forms import parse_server
 
 def warn(text: str) -> None:
     """Say what is not as it should be."""
-    click.secho(f"caution: {text}", fg="yellow", err=True)
+    from dnsvip.cli.shared.show import say  # noqa: PLC0415 - rarely needed, and slow to load
+
+    say(f"caution: {text}", fg="yellow", err=True)
 
 
 def _checked(parse: Callable[[str], object]) -> Callable[..., tuple[str, ...]]:

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, problem_text, with_api
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.cli.shared.parameters import Choice
@@ -78,8 +79,9 @@ def export(api: Api, output: Path | None, kind: str | None, **some: str | None) 
     kind = kind or ("csv" if output and output.suffix == ".csv" else "ndjson")
     lines = api.stream("GET", "clients", "export", query={**some, "format": kind}, headers={})
     if output is None:
+        seen = None if not sys.stdout.isatty() else show.printable if kind == "csv" else show.printable_json
         for line in lines:
-            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.write(seen(line.decode()).encode() if seen else line)
         sys.stdout.buffer.flush()  # at the end of the program it would be too late to say that it fails
         return
     with draft_of(output, mode=0o666, error=ConfigError) as draft:  # less the umask, as any exported file
@@ -120,10 +122,10 @@ def _follow(bar: Progress, line: JsonObject) -> JsonObject | None:
 
 def _print(report: JsonObject, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        click.echo(show.json_text(report, 2))
         return
     for error in report["errors"][:SHOWN]:
-        click.echo(f"line {error['line']}: {error['where']}: {error['message']}", err=True)
+        show.say(f"line {error['line']}: {error['where']}: {error['message']}", err=True)
     if report["failed"] > SHOWN:
         click.echo(f"... and {report['failed'] - SHOWN} more", err=True)
     counts = ", ".join(f"{report[key]} {key}" for key in ("made", "changed", "unchanged", "failed"))

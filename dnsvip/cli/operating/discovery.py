@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from dnsvip.cli.shared.show import say
 from dnsvip.dns.discovery.dnr import DHCP4, DHCP6, Announcement, announcements
 from dnsvip.dns.discovery.offers import Offer, offers_of
 from dnsvip.dns.discovery.records import TTL, Published, by_priority, records_of
@@ -35,7 +36,7 @@ def show(node_file: Path, addresses: Sequence[IPv4Address | IPv6Address], lifeti
         )
     offers = [offer for _, offer in by_priority(offers)]
     for caution in _cautions(settings.listeners, offers):
-        click.secho(f"caution: {caution}", fg="yellow", err=True)
+        say(f"caution: {caution}", fg="yellow", err=True)
     records, announced = records_of(offers), announcements(offers, lifetime)
     if as_json:
         click.echo(json.dumps(_plain(records, announced), indent=2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from dnsvip.cli.shared import show
@@ -59,27 +57,27 @@ def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
     """Explain how a requester of QNAME is identified, the answer it gets, and where each address leads."""
     explained = api.call("POST", "explain", body={key: value for key, value in asked.items() if value is not None})
     if as_json:
-        click.echo(json.dumps(explained, indent=2, ensure_ascii=False))
+        click.echo(show.json_text(explained, 2))
         return
     _who(explained)
     show.rows(STEPS, explained["steps"], as_json=False)
     answer = explained["answer"]
     scope = "" if answer["ecs_scope"] is None else f", ECS scope {answer['ecs_scope']}"
-    click.echo(f"\nanswer: {answer['rcode']}, {answer['why'] or answer['outcome']}{scope}")
+    show.say(f"\nanswer: {answer['rcode']}, {answer['why'] or answer['outcome']}{scope}")
     for record in answer["records"]:
-        click.echo(f"  {record}")
+        show.say(f"  {record}")
     for flow in explained["flows"]:
         _flow(flow)
     if explained.get("drained_nodes"):
-        click.secho(f"\ndrained, so without traffic: {', '.join(explained['drained_nodes'])}", fg="yellow")
+        show.say(f"\ndrained, so without traffic: {', '.join(explained['drained_nodes'])}", fg="yellow")
 
 
 def _who(explained: JsonObject) -> None:
     client, rule = explained["client"], explained["rule"]
     if client:
-        click.secho(f"client {client['name']} (id {client['id']}), tier {client['tier']}, by {rule['step']}", bold=True)
+        show.say(f"client {client['name']} (id {client['id']}), tier {client['tier']}, by {rule['step']}", bold=True)
     elif rule:
-        click.secho(f"nobody: {rule['client'] or 'the client'} is not in use (found by {rule['step']})", bold=True)
+        show.say(f"nobody: {rule['client'] or 'the client'} is not in use (found by {rule['step']})", bold=True)
     else:
         click.secho("nobody that is known", bold=True)
 
@@ -89,6 +87,6 @@ def _flow(flow: JsonObject) -> None:
     where = f"to server {flow['server']} of pool {flow['pool']}" if flow["server"] else flow["action"]
     rule = {None: "", "client": ", its client's own"}.get(flow["rule"], f", by rule {flow['rule']}")
     priority = f", priority {flow['priority']}" if flow["priority"] else ""
-    click.echo(f"\n{flow['address']}: {where}{rule}{priority} ({flow['reason']}; {source})")
+    show.say(f"\n{flow['address']}: {where}{rule}{priority} ({flow['reason']}; {source})")
     if flow["candidates"]:
         show.rows(CANDIDATES, flow["candidates"], as_json=False)

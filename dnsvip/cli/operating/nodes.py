@@ -75,7 +75,7 @@ def list_(api: Api, *, as_json: bool, **query: str | bool | None) -> None:
     show.rows({name: cell for name, cell in COLUMNS.items() if name not in left_out}, items, as_json=False)
     for node in items:
         for warning in node["warnings"]:
-            click.secho(f"{node['name']}: {show.printable(warning)}", fg="yellow")
+            show.say(f"{node['name']}: {warning}", fg="yellow")
 
 
 @nodes.command("show", epilog=EPILOG)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from dnsvip.cli.shared import show
@@ -35,7 +33,7 @@ def search(api: Api, text: str, limit: int, *, as_json: bool) -> None:
     """Find TEXT: part of a name or a record, an address of a client, of a server or of a cluster."""
     found = api.call("GET", "search", query={"q": text, "limit": limit})
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(show.json_text(found, 2))
         return
     if found["items"]:
         show.rows(COLUMNS, found["items"], as_json=False)

@@ -46,9 +46,7 @@ def status(api: Api, *, as_json: bool) -> None:
     click.echo(f"generation {site_status['generation']}{served}, dnsvip {site_status['version']}")
     for trouble in site_status.get("troubles", ()):
         since = f" ({show.duration(time.time() - trouble['since'])} ago)" if trouble["since"] else ""
-        click.secho(
-            f"{show.printable(trouble['text'])}{since}", fg="red" if trouble["severity"] == "critical" else "yellow"
-        )
+        show.say(f"{trouble['text']}{since}", fg="red" if trouble["severity"] == "critical" else "yellow")
     click.echo(", ".join(f"{name.replace('_', ' ')} {number}" for name, number in site_status["objects"].items()))
     _section("nodes")
     show.rows(nodes.COLUMNS, site_status["nodes"], as_json=False)

@@ -20,6 +20,7 @@ import click
 
 from dnsvip.cli.shared.absent import absent
 from dnsvip.cli.shared.reach import DEFAULT, Connect, reach, unreached
+from dnsvip.cli.shared.show import say
 from dnsvip.errors import DnsvipError
 from dnsvip.site.plain import JsonObject
 
@@ -146,7 +147,7 @@ class Api:
 
 def _warn(answer: http.client.HTTPResponse) -> None:
     for text in warnings_of(answer.headers.get_all("Dnsvip-Warning", [])):
-        click.secho(f"warning: {text}", fg="yellow", err=True)
+        say(f"warning: {text}", fg="yellow", err=True)
 
 
 def warnings_of(headers: Sequence[str]) -> list[str]:

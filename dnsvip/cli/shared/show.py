@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,25 +27,49 @@ COLOURS: Mapping[str, str] = {
 """Words that stand out on a terminal."""
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+class _Escapes(dict[int, str]):
+    """What stands for a character: itself, or where nobody sees it as what it is, as it controls the terminal, turns
+    the direction of what follows or takes no room, an escape."""
+
+    def __init__(self, escape: Callable[[str], str]) -> None:
+        super().__init__({ord(letter): letter for letter in "\t\n"})
+        self._escape = escape
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        self[code] = shown = letter if letter.isprintable() else self._escape(letter)
+        return shown
+
+
+_IN_TEXT = _Escapes(lambda letter: "".join(f"\\{byte:03}" for byte in letter.encode(errors="surrogatepass")))
+_IN_JSON = _Escapes(lambda letter: json.dumps(letter)[1:-1])
 
 
 def printable(text: str) -> str:
-    """A text of others as a terminal shows it: what would control the terminal as \\DDD (RFC 1035 section 5.1), but
-    tabs and line ends."""
-    return _CONTROL.sub(lambda found: f"\\{ord(found[0]):03}", text)
+    """A text of others as a terminal may show it: each byte of what is not printable as \\DDD (RFC 1035 section 5.1),
+    but tabs and line ends."""
+    return text.translate(_IN_TEXT)
 
 
-def _json(value: Any, indent: int | None = None) -> str:
-    """JSON with what could control a terminal escaped."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with what is not printable escaped."""
+    return printable_json(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def printable_json(text: str) -> str:
+    """JSON text with what is not printable escaped."""
+    return text.translate(_IN_JSON)
+
+
+def say(text: str, *, err: bool = False, **style: Any) -> None:
+    """Print what others wrote, in one style."""
+    click.secho(printable(text), err=err, **style)
 
 
 def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> None:
     """Print a list; in a pipe each item as soon as it arrives. Nothing is printed of a list that fails at once."""
     if as_json:
-        click.echo(_json(list(items), 2))
+        click.echo(json_text(list(items), 2))
     elif sys.stdout.isatty():
         _table(columns, items)
     else:
@@ -60,10 +83,10 @@ def rows(columns: Columns, items: Iterable[JsonObject], *, as_json: bool) -> Non
 def item(plain: JsonObject, *, as_json: bool) -> None:
     """Print one object: `key = value` lines, as `set` takes them."""
     if as_json:
-        click.echo(_json(plain, 2))
+        click.echo(json_text(plain, 2))
         return
     for key, value in flat(plain):
-        click.echo(f"{click.style(key, fg='cyan')} = {_json(value)}")
+        click.echo(f"{click.style(printable(key), fg='cyan')} = {json_text(value)}")
 
 
 def flat(plain: JsonObject, head: str = "") -> Iterator[tuple[str, Any]]:
