@@ -191,6 +191,11 @@ class Classifier:
                 return Classified(client, step) if client else None
         return None
 
+    @property
+    def trusted(self) -> PrefixTables:
+        """The networks whose ECS is believed: they have owners."""
+        return self._trusted
+
     def trusts(self, source: Address) -> bool:
         """Whether ECS from this resolver is believed (`classify.trust_ecs_from`)."""
         return bool(self._trusted[source.version].owner(int(source)))

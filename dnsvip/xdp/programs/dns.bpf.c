@@ -229,7 +229,7 @@ static __always_inline int wants_signatures(const struct dns_work *w, const stru
 	       ((const struct opt *)(w->asked.wire + end))->flags & bpf_htons(0x8000);
 }
 
-/* Reads the ECS option at an offset of the message into work.who; returns its length, 0 where it is malformed. */
+/* Reads the ECS option at an offset of the message into work.ecs; returns its length, 0 where it is malformed. */
 static __always_inline __u32 read_ecs(struct dns_work *w, const struct ecs *ecs, __u32 room)
 {
 	__u32 source = ecs->source, bytes = (source + 7) / 8;
@@ -238,9 +238,9 @@ static __always_inline __u32 read_ecs(struct dns_work *w, const struct ecs *ecs,
 	if (ecs->scope || !source || ECS_FIXED + bytes > room || bpf_ntohs(ecs->length) != 4 + bytes ||
 	    source > (ecs->family == bpf_htons(1) ? 32 : ecs->family == bpf_htons(2) ? 128 : 0))
 		return 0;
-	__builtin_memcpy(w->who.ecs, ecs->address, 16);
-	hi = bpf_be64_to_cpu(w->who.ecs[0]);
-	lo = bpf_be64_to_cpu(w->who.ecs[1]);
+	__builtin_memcpy(w->ecs.address, ecs->address, 16);
+	hi = bpf_be64_to_cpu(w->ecs.address[0]);
+	lo = bpf_be64_to_cpu(w->ecs.address[1]);
 	mask_hi = bytes >= 8 ? ~0ULL : ~(~0ULL >> (bytes * 8 & 63)); /* what follows belongs to another option */
 	mask_lo = bytes >= 16 ? ~0ULL : bytes > 8 ? ~(~0ULL >> (bytes * 8 & 63)) : 0;
 	hi &= mask_hi;
@@ -249,10 +249,10 @@ static __always_inline __u32 read_ecs(struct dns_work *w, const struct ecs *ecs,
 	mask_lo = source >= 128 ? 0 : source > 64 ? ~0ULL >> (source & 63) : ~0ULL;
 	if ((hi & mask_hi) | (lo & mask_lo))
 		return 0;
-	w->who.ecs[0] = bpf_cpu_to_be64(hi);
-	w->who.ecs[1] = bpf_cpu_to_be64(lo);
-	w->who.family = bpf_ntohs(ecs->family);
-	w->who.bits = source;
+	w->ecs.address[0] = bpf_cpu_to_be64(hi);
+	w->ecs.address[1] = bpf_cpu_to_be64(lo);
+	w->ecs.family = bpf_ntohs(ecs->family);
+	w->ecs.bits = source;
 	return ECS_FIXED + bytes;
 }
 
@@ -290,8 +290,8 @@ static __always_inline int read_opt(struct dns_work *w, const struct dns_config 
 	__u32 end = a->end, size, at, room, ecs;
 	struct opt *opt;
 
-	w->who.family = w->who.bits = 0;
-	w->who.ecs[0] = w->who.ecs[1] = 0;
+	w->ecs.family = w->ecs.bits = 0;
+	w->ecs.address[0] = w->ecs.address[1] = 0;
 	a->opt = a->cookie = a->is_proven = 0;
 	a->room = 512;
 	if (!head->counts[3])
@@ -498,7 +498,7 @@ static __always_inline __s64 write_opt(struct xdp_md *ctx, struct dns_work *w, c
 	opt = (void *)(w->asked.wire + end);
 	opt->size = bpf_htons(EDNS_SIZE);
 	opt->length = bpf_htons(a->opt - OPT_FIXED);
-	if (w->who.family)
+	if (w->ecs.family)
 		((struct ecs *)(opt + 1))->scope = scope;
 	if (at)
 		make_cookie(w, c, (void *)(w->asked.wire + at));
@@ -633,7 +633,7 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w, const 
 	is_read = read_opt(w, c, a);
 	if (!is_known || !t || !t->body)
 		return DNS_UNKNOWN_NAME;
-	if (!is_read || (a->opt && !t->by_edns) || (w->who.family && door->guarded))
+	if (!is_read || (a->opt && !t->by_edns) || (w->ecs.family && door->guard == GUARD_KNOWN))
 		return DNS_UNKNOWN_OPTION;
 	if (!is_in(t->period, w->unix_seconds)) {
 		tell(w, a->hash);
@@ -645,8 +645,12 @@ static __always_inline int answer(struct xdp_md *ctx, struct dns_work *w, const 
 	w->who.source[1] = w->packet.key.source[1];
 	w->who.listener = door->listener;
 	w->who.version = w->packet.key.version;
-	if (door->guarded && !fill(w, addresses, 0, 0, 0))
+	w->who.family = w->who.bits = 0;
+	w->who.ecs[0] = w->who.ecs[1] = 0;
+	if (door->guard && !fill(w, addresses, 0, 0, 0))
 		return DNS_UNKNOWN_REQUESTER;
+	if (w->ecs.family && t->holes)
+		look_at_ecs(addresses);
 	cell = t->cell;
 	w->whose.is_known = 0;
 	__builtin_memset(w->address, 0, sizeof(w->address));

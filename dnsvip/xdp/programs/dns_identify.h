@@ -28,16 +28,15 @@ static __always_inline __u32 place_in(const __u64 *line, __u64 address)
 	return (LINE - 1 - above) & (LINE - 1);
 }
 
-/* Finds the run around an address into work.whose: its owner in place of a record, and its scope: the bits of the shortest
- * prefix around the address that is all of it. `unit` is the distance of two addresses. Returns 0 where runs are not here, or
- * the owner is not told by 64 bits (pages.py). */
-static __always_inline int find_run(struct dns_work *w, const struct run_tree *tree, __u64 address, __u64 unit)
+/* The owner of the run around an address, NONE where runs are not here, or 64 bits do not tell it (pages.py); and where the run
+ * starts and the next one does, 0 for the first and after the last. */
+static __always_inline __u32 owner_at(const struct run_tree *tree, __u64 address, __u64 *start, __u64 *after)
 {
-	__u32 number = tree->page, levels = tree->levels, level, at, bits;
-	__u64 start = 0, after = 0, nearest, distance;
+	__u32 number = tree->page, levels = tree->levels, level, at;
 
+	*start = *after = 0;
 	if (!levels)
-		return 0;
+		return NONE;
 #pragma clang loop unroll(disable)
 	for (level = 0; level < PAGE_LEVELS; level++) {
 		struct run_page *page;
@@ -46,7 +45,7 @@ static __always_inline int find_run(struct dns_work *w, const struct run_tree *t
 			break;
 		page = bpf_map_lookup_elem(&pages, &number);
 		if (!page)
-			return 0;
+			return NONE;
 		at = place_in(page->first, address);
 		opaque(at);
 		at &= LINE - 1;
@@ -56,18 +55,27 @@ static __always_inline int find_run(struct dns_work *w, const struct run_tree *t
 		at = at * LINE + place_in(page->start + at * LINE, address);
 		opaque(at);
 		at &= LAST;
-		start = page->start[at];
+		*start = page->start[at];
 		if (at < LAST)
-			after = page->start[at + 1];
+			*after = page->start[at + 1];
 		number = page->owner[at];
 	}
-	if (number == NONE) /* of several */
+	return number;
+}
+
+/* Finds the run around an address into work.whose: its owner in place of a record, and its scope: the bits of the shortest
+ * prefix around the address that is all of it. `unit` is the distance of two addresses. Returns 0 where there is no owner. */
+static __always_inline int find_run(struct dns_work *w, const struct run_tree *tree, __u64 address, __u64 unit)
+{
+	__u64 start, after, nearest, distance;
+	__u32 owner = owner_at(tree, address, &start, &after), bits = 0;
+
+	if (owner == NONE)
 		return 0;
 	nearest = start ? address ^ (start - unit) : ~0ULL;
 	distance = after ? address ^ after : ~0ULL;
 	if (distance < nearest)
 		nearest = distance;
-	bits = 0;
 	if (start || after) { /* 65 - the length of `nearest` */
 		bits = 1;
 #pragma clang loop unroll(full)
@@ -80,7 +88,7 @@ static __always_inline int find_run(struct dns_work *w, const struct run_tree *t
 		bits += !(nearest >> 63);
 	}
 	w->whose.scope = bits;
-	w->whose.record = number;
+	w->whose.record = owner;
 	return 1;
 }
 
@@ -132,17 +140,46 @@ static __always_inline void find_ecs(struct dns_work *w, const struct identity *
 	}
 }
 
+/* The source in work.who, in the upper half where it is IPv4. */
+static __always_inline __u64 source_address(const struct dns_work *w)
+{
+	if (w->who.version == 6)
+		return bpf_be64_to_cpu(w->who.source[0]);
+	return bpf_be64_to_cpu(w->who.source[1]) << 32;
+}
+
+/* Takes the ECS option in work.ecs into work.who, but where its source is in no network that is believed: who has no option
+ * gets the same. (Global, so that the kernel verifies it by itself, once.) */
+__noinline int look_at_ecs(__u32 generation)
+{
+	__u64 start, after;
+	struct identity *id;
+	struct dns_work *w;
+	__u32 zero = 0;
+
+	w = bpf_map_lookup_elem(&dns_works, &zero);
+	id = bpf_map_lookup_elem(&identities, &zero);
+	if (!w || !id)
+		return 0;
+	if (*(volatile __u32 *)&id->generation == generation &&
+	    !owner_at(&id->trusted[w->who.version == 6], source_address(w), &start, &after))
+		return 0;
+	w->who.ecs[0] = w->ecs.address[0];
+	w->who.ecs[1] = w->ecs.address[1];
+	w->who.family = w->ecs.family;
+	w->who.bits = w->ecs.bits;
+	return 0;
+}
+
 /* Looks for the runs of the source in work.who. */
 static __always_inline void find_source(struct dns_work *w, const struct identity *id)
 {
 	__u32 listener = w->who.listener, is_six = w->who.version == 6;
 	const struct otherwise *otherwise;
-	__u64 address;
 
 	otherwise = &id->source[listener & (MAX_LISTENERS - 1)];
 	if (otherwise->looks) {
-		address = bpf_be64_to_cpu(is_six ? w->who.source[0] : w->who.source[1]);
-		if (!find_run(w, &id->tree[RUNS_OF_SOURCE][is_six], is_six ? address : address << 32, unit_of(is_six))) {
+		if (!find_run(w, &id->tree[RUNS_OF_SOURCE][is_six], source_address(w), unit_of(is_six))) {
 			w->whose.record = NONE;
 			return;
 		}

@@ -99,7 +99,14 @@ struct door_key {
 
 struct door {
 	__u8 listener;
-	__u8 guarded; /* it answers only some: those in map `requesters` */
+	__u8 guard; /* enum door_guard */
+};
+
+/* Whom a listener answers: those in map `requesters`, but where it answers all. */
+enum door_guard {
+	GUARD_NONE,
+	GUARD_NETWORKS,
+	GUARD_KNOWN, /* whom ECS may identify, so that such questions are the server's */
 };
 
 struct {
@@ -342,6 +349,7 @@ struct identity {
 	__u32 generation;
 	__u32 owners; /* the record of owner 0 */
 	struct run_tree tree[RUN_STEPS][2]; /* of IPv4 and IPv6 */
+	struct run_tree trusted[2]; /* networks whose ECS options are believed */
 	struct otherwise source[MAX_LISTENERS]; /* by listener, of those without ECS */
 };
 
@@ -421,6 +429,14 @@ struct asked {
 
 #define HEAD_BYTES (22 + 40 + 8 + 12 + NAME_BYTES + 4) /* of the longest headers, with the question */
 
+/* The ECS option of a question; no family: there is none. */
+struct subnet {
+	__be64 address[2];
+	__u8 family;
+	__u8 bits; /* SOURCE PREFIX-LENGTH */
+	__u16 zero[3];
+};
+
 /* Whose prefix a question comes from: the number of a record, NONE where the server has to look; and the ECS scope. */
 struct whose {
 	__u64 missing; /* hash of what is to be known for it */
@@ -434,6 +450,7 @@ struct whose {
 struct dns_work {
 	struct asked asked; /* first, so that the name in it is at a multiple of 8 */
 	struct asked_name name;
+	struct subnet ecs;
 	struct requester who;
 	struct whose whose;
 	struct ready fresh; /* what is ready for a requester that is in no map */
@@ -462,6 +479,7 @@ struct {
 
 const struct {
 	enum dns_bounds dns_bounds;
+	enum door_guard door_guard;
 	enum record_kind record_kind;
 	enum dns_reason dns_reason;
 } shared_enums SEC("enums") = {};

@@ -133,7 +133,8 @@ class Feeder:
         self._configure(mac=mac)
         guarded, known = self._fast.engine.doors, self._maps["doors"]
         wanted = {
-            image.door(*where): bytes((self.listeners.index(name), name in guarded)) for where, name in doors.items()
+            image.door(*where): bytes((self.listeners.index(name), image.guard_of(guarded.get(name))))
+            for where, name in doors.items()
         }
         for key in set(known.keys()) - wanted.keys():
             known.delete(key)
@@ -257,8 +258,9 @@ class Feeder:
                 return
             scope = who.scope if vip.scope is None else vip.scope
             address = vip.address.to_bytes(LENGTH[hole.rtype], "big")
-            key = image.requester(source, listener, ecs, number)
-            requesters.put(key, image.ready(key, address, made, scope, cell, self._addresses))
+            for seen in {ecs, who.ecs}:  # where it is not looked at, the program may take it for none
+                key = image.requester(source, listener, seen, number)
+                requesters.put(key, image.ready(key, address, made, scope, cell, self._addresses))
 
     def _feed_signatures(self, asked: Asked, holes: Sequence[Hole], addressed: Addressed) -> None:
         addresses = [

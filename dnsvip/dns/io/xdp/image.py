@@ -18,6 +18,7 @@ from dnsvip.dns.hotpath.hits import AT
 from dnsvip.dns.hotpath.marks import ALWAYS
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.identify import Ecs
+from dnsvip.dns.listeners import Door
 from dnsvip.dns.protection.rrl import kind_of
 from dnsvip.dns.synthesis.issuer import Issuer, Recipe
 from dnsvip.dns.synthesis.synthesizer import LENGTH
@@ -292,14 +293,23 @@ def otherwise(record: int, *, looks: bool, step: int) -> bytes:
     return TYPES.struct("otherwise").pack(record=record, looks=int(looks), step=step)
 
 
-def identity(generation: int, owners: int, trees: Sequence[tuple[int, int]], sources: Sequence[bytes]) -> bytes:
+def identity(
+    generation: int,
+    owners: int,
+    trees: Sequence[tuple[int, int]],
+    trusted: Sequence[tuple[int, int]],
+    sources: Sequence[bytes],
+) -> bytes:
     """How requesters are identified that have not asked before: the record of owner 0, the root and levels of each
-    tree, and what holds for those without ECS at each listener (`otherwise`); at others the server identifies them."""
+    tree and of those of the networks whose ECS is believed, and what holds for those without ECS at each listener
+    (`otherwise`); at others the server identifies them."""
+    tree = TYPES.struct("run_tree")
     left = otherwise(LEFT, looks=False, step=0)
     return TYPES.struct("identity").pack(
         generation=generation,
         owners=owners,
-        tree=b"".join(TYPES.struct("run_tree").pack(page=page, levels=levels) for page, levels in trees),
+        tree=b"".join(tree.pack(page=page, levels=levels) for page, levels in trees),
+        trusted=b"".join(tree.pack(page=page, levels=levels) for page, levels in trusted),
         source=b"".join(sources) + left * (bounds()["MAX_LISTENERS"] - len(sources)),
     )
 
@@ -312,6 +322,11 @@ def resolver(source: bytes, listener: int, otherwise: bytes, generation: int) ->
     words: tuple[int, ...] = unpack("=3Q", key)
     owner = sum(word * factor for word, factor in zip(words, _FACTORS, strict=False)) & _LONG | 1
     return key, TYPES.struct("resolver").pack(owner=owner, generation=generation, otherwise=otherwise)
+
+
+def guard_of(door: Door | None) -> int:
+    """Whom a listener answers (`enum door_guard`)."""
+    return TYPES.words("door_guard", "GUARD_")["none" if door is None else "known" if door.known else "networks"]
 
 
 def door(address: str, port: int) -> bytes:

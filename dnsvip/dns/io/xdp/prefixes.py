@@ -8,7 +8,7 @@ the program leaves to the server who has not asked before. What changed is writt
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from dnsvip.dns.hotpath.fastpath import FastPath
@@ -44,6 +44,7 @@ class Prefixes:
         self._trees = {
             (step, version): RunTree(self._pages, width) for step in STEPS for version, width in WIDTHS.items()
         }
+        self._trusted = {version: RunTree(self._pages, width) for version, width in WIDTHS.items()}
         self._holes: dict[int, Hole] = {}
         self._new: list[int] = []
         self._special: Sequence[Apart] = ()
@@ -83,7 +84,7 @@ class Prefixes:
     @property
     def is_lacking(self) -> bool:
         """Whether there is no room for all prefixes and clients."""
-        return self._records.is_lacking or any(tree.is_lacking for tree in self._trees.values())
+        return self._records.is_lacking or any(tree.is_lacking for tree in self._all_trees())
 
     def work(self, end: float) -> bool:
         """Write what has changed, until the time is over (`time.monotonic`); whether it has become done."""
@@ -105,9 +106,11 @@ class Prefixes:
         return image.resolver(source, listener, self._otherwise(apart, listener), self._generation)
 
     def _follow(self) -> Iterator[None]:
-        claims = self._fast.engine.tables.classifier.claims
+        classifier = self._fast.engine.tables.classifier
         for (step, version), tree in self._trees.items():
-            yield from tree.follow(claims.prefixes[step][version].runs)
+            yield from tree.follow(classifier.claims.prefixes[step][version].runs)
+        for version, tree in self._trusted.items():
+            yield from tree.follow(classifier.trusted[version].runs)
         aparts = [self._apart(name) for name in self._listeners]
         self._special = [
             Apart(looks=False),
@@ -116,7 +119,8 @@ class Prefixes:
         yield from self._follow_makers()
         sources = [self._otherwise(apart, number) for number, apart in enumerate(aparts)] if self._sources else []
         for generation in (0, self._generation):  # what has it is whole
-            identity = image.identity(generation, len(self._special), self._tree_values(), sources)
+            trees, trusted = (_roots(each.values()) for each in (self._trees, self._trusted))
+            identity = image.identity(generation, len(self._special), trees, trusted, sources)
             self._maps["identities"].put(u32(0), identity)
 
     def _follow_makers(self) -> Iterator[None]:
@@ -142,5 +146,10 @@ class Prefixes:
             record = 1 + listener if apart.step is Step.LISTENER else 0
         return image.otherwise(record, looks=apart.looks, step=STEPS.index(Step.SOURCE) if apart.step else 0)
 
-    def _tree_values(self) -> Sequence[tuple[int, int]]:
-        return [(tree.root, tree.levels) for tree in self._trees.values()]
+    def _all_trees(self) -> Iterator[RunTree]:
+        yield from self._trees.values()
+        yield from self._trusted.values()
+
+
+def _roots(trees: Iterable[RunTree]) -> Sequence[tuple[int, int]]:
+    return [(tree.root, tree.levels) for tree in trees]

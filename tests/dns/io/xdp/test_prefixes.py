@@ -88,17 +88,18 @@ def asked(random: Random) -> tuple[bytes, Address, Ecs | None]:
     network = ip_network((address, bits), strict=False).network_address
     whole = network.packed[: -(-bits // 8)]
     option = bytes((0, 8, 0, 4 + len(whole), 0, 1 if address.version == 4 else 2, bits, 0)) + whole
-    source = random.choice([*RESOLVERS, ip_address("203.0.113.9")])
+    source = random.choice([*RESOLVERS, ip_address("203.0.113.9"), ip_address("2001:db8:53::2"), somewhere(random)])
     return question(name, qtype, opt(option, random.choice((0, DO)))), source, Ecs(network, bits)
 
 
 def is_left(engine: Engine, source: Address, ecs: Ecs | None, order: Sequence[Step]) -> bool:
     """Whether the program leaves the first question to the server: several are in its block, or in its network of 64
-    bits, ECS is not believed or not looked at, or a place would decide."""
+    bits, ECS is believed but not looked at, or a place would decide."""
     classifier = engine.tables.classifier
-    if ecs is None:
-        return Step.GEO in order or is_shared(classifier.claims.prefixes[Step.SOURCE], source)
-    if not classifier.trusts(source) or Step.ECS not in order:
+    if ecs is None or not classifier.trusts(source):
+        is_unclear = ecs is not None and is_shared(classifier.trusted, source)
+        return is_unclear or Step.GEO in order or is_shared(classifier.claims.prefixes[Step.SOURCE], source)
+    if Step.ECS not in order:
         return True
     prefixes = classifier.claims.prefixes[Step.ECS][ecs.address.version]
     owner, scope = prefixes.match(int(ecs.address), ecs.source_prefix)

@@ -448,7 +448,22 @@ def test_a_guarded_listener(snapshot: Snapshot) -> None:
         assert program.ask_until_known(PLAIN, STRANGER) == right(snapshot, PLAIN, STRANGER)
         assert program.ask(PLAIN, RESOLVER) is None
         assert program.ask_until_known(PLAIN, RESOLVER, "six") is not None
-        assert program.ask(question("mail.example.test", 1, opt(ECS + bytes([198, 51, 100]))), STRANGER) is None
+        for wire in (
+            question(name, 1, opt(ECS + bytes([198, 51, 100]))) for name in ("mail.example.test", "www.example.test")
+        ):
+            assert program.ask_until_known(wire, STRANGER) == right(snapshot, wire, STRANGER)
+            assert program.ask(wire, RESOLVER) is None
+
+
+def test_a_listener_for_known_clients(snapshot: Snapshot) -> None:
+    """Where ECS may say who is known, the server answers questions that have it."""
+    listeners = (Listener("127.0.0.1:53", "public", identity="required"), Listener("[::1]:53", "six"))
+    with loaded(FastPath(Engine(snapshot, listeners=listeners))) as program:
+        assert program.ask_until_known(PLAIN, CLIENT) == right(snapshot, PLAIN, CLIENT)
+        for _ in range(5):
+            assert program.ask(PLAIN, STRANGER) is None
+            assert program.ask(question("mail.example.test", 1, opt(ECS + bytes([198, 51, 100]))), CLIENT) is None
+            program.learn()
 
 
 def test_front_ends_speak_for_others(snapshot: Snapshot) -> None:
