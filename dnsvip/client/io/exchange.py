@@ -22,6 +22,7 @@ import dns.tsig
 from dnsvip.client.enrolment import TsigIdentity
 from dnsvip.client.io.encrypted.channels import Channels
 from dnsvip.client.padding import PADDED_TO
+from dnsvip.client.weight import is_heavy
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 from dnsvip.site.server_forms import is_encrypted
@@ -186,6 +187,8 @@ class _Waiter(asyncio.DatagramProtocol):
 
 def _accept(query: dns.message.Message, wire: bytes) -> dns.message.Message:
     """The answer in `wire` if it matches `query` and its signature verifies; raises ClientError."""
+    if is_heavy(wire):
+        raise ClientError("its answer is full of long names")
     try:
         answer = dns.message.from_wire(
             wire, keyring=query.keyring, request_mac=query.mac, ignore_trailing=True, raise_on_truncation=False

@@ -28,6 +28,7 @@ from dnsvip.client.io.own_answers import OwnAnswers
 from dnsvip.client.io.places import Places
 from dnsvip.client.io.upstream import Datagrams, Transport, forward, framed, system_servers
 from dnsvip.client.outline import EDNS_VERSION, HEADER, Malformed, Outline, failure, outline, truncated
+from dnsvip.client.weight import is_heavy
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
 
@@ -174,6 +175,8 @@ class Stub:
 
 def _parsed(wire: bytes) -> dns.message.Message:
     """A query that we answer ourselves, so that every part of it must make sense; raises Malformed."""
+    if is_heavy(wire):
+        raise Malformed("full of long names")
     try:
         return dns.message.from_wire(wire, keyring=False)
     except dns.exception.DNSException as error:
