@@ -35,6 +35,11 @@ FINAL = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 """Rcodes that end the exchange; after any other the next server is queried."""
 
 
+class Silent(ClientError):
+    """All servers are encrypted, and none has answered at all: whoever keeps them from it must not have the question
+    asked of others in plain text."""
+
+
 async def ask(
     name: str,
     rdtype: str,
@@ -50,9 +55,10 @@ async def ask(
     asked on `channels`.
 
     A `network` goes with the query as ECS (RFC 7871); `recursive` is for resolvers. Raises ClientError, saying for each
-    server what went wrong.
+    server what went wrong, or Silent.
     """
     failures: dict[str, str] = {}
+    silent = bool(servers) and all(map(is_encrypted, servers))
     for _ in range(ROUNDS):
         for server in servers:
             if not is_encrypted(server) and any(map(is_encrypted, failures)):
@@ -65,9 +71,10 @@ async def ask(
                 continue
             if answer.rcode() in FINAL:
                 return answer
+            silent = False
             failures[server] = _refusal(answer)
     reasons = "; ".join(f"{server}: {reason}" for server, reason in failures.items())
-    raise ClientError(f"{name}: no DNS server answered ({reasons})")
+    raise (Silent if silent else ClientError)(f"{name}: no DNS server answered ({reasons})")
 
 
 def first_address(answer: dns.message.Message) -> tuple[str, int] | None:

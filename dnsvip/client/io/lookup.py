@@ -15,7 +15,7 @@ import dns.name
 
 from dnsvip.client.enrolment import Enrolment
 from dnsvip.client.io.encrypted.channels import Channels
-from dnsvip.client.io.exchange import ask, first_address, time_signed
+from dnsvip.client.io.exchange import Silent, ask, first_address, time_signed
 from dnsvip.client.io.system import is_address
 from dnsvip.errors import ClientError
 from dnsvip.site.server_forms import is_encrypted
@@ -140,12 +140,16 @@ class Lookup:
             return False
         return self._enrolment is None or self._enrolment.covers(name)
 
+    def keeps(self, error: Exception) -> bool:
+        """Whether a question that failed so is asked of nobody else, who might be asked in plain text."""
+        return isinstance(error, Silent) and not (self._enrolment and self._enrolment.plaintext_fallback)
+
     async def _query(self, name: str) -> Issued | None:
         required = self._enrolment is None or self._enrolment.is_service(name)
         try:
             address_ttl = first_address(await self.ask(name, "AAAA"))
-        except ClientError:
-            if required:
+        except ClientError as error:
+            if required or self.keeps(error):
                 raise
             return None  # a name next to the services: public DNS may have it
         if address_ttl is None and required:

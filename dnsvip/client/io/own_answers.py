@@ -16,6 +16,7 @@ import dns.rdatatype
 import dns.rrset
 
 from dnsvip.client.io.agent import Agent
+from dnsvip.client.io.exchange import Silent
 from dnsvip.client.io.lookup import Issued, canonical
 from dnsvip.client.io.system import Unreachable
 from dnsvip.client.outline import Outline
@@ -39,7 +40,8 @@ class OwnAnswers:
         return question.rdclass == dns.rdataclass.IN and enrolment.covers(name_of(question.name))
 
     async def of(self, query: dns.message.Message) -> dns.message.Message | None:
-        """The enrolled servers' answer with proven addresses; None where the upstream is responsible."""
+        """The enrolled servers' answer with proven addresses; None where the upstream is responsible. Raises Silent
+        where none may be asked in plain text."""
         question = query.question[0]
         service = name_of(question.name) in self._agent.services
         answer = dns.message.make_response(query, recursion_available=True)
@@ -58,14 +60,21 @@ class OwnAnswers:
             except Unreachable:
                 answer.answer = await self._without_ipv6(name_of(question.name), response)
             answer.authority = [rrset for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
-        except (ClientError, OSError):
+        except (ClientError, OSError) as error:
             if not service:
+                if isinstance(error, Silent) and not self._allows_plaintext:
+                    raise
                 return None
             answer.set_rcode(dns.rcode.SERVFAIL)
             answer.answer.clear()
             with suppress(ClientError):
                 await self._by_ticket_alone(answer)
         return answer
+
+    @property
+    def _allows_plaintext(self) -> bool:
+        enrolment = self._agent.enrolment
+        return enrolment is not None and enrolment.plaintext_fallback
 
     async def _ticket(self, name: str, response: dns.message.Message) -> Issued | None:
         """The ticket that stands in for the plain VIP, where an answer has that."""

@@ -24,6 +24,7 @@ import dns.rrset
 
 from dnsvip.client.io.agent import Agent
 from dnsvip.client.io.encrypted.channels import Channels
+from dnsvip.client.io.exchange import Silent
 from dnsvip.client.io.own_answers import OwnAnswers
 from dnsvip.client.io.places import Places
 from dnsvip.client.io.upstream import Datagrams, Transport, forward, framed, system_servers
@@ -31,6 +32,7 @@ from dnsvip.client.outline import EDNS_VERSION, HEADER, Malformed, Outline, fail
 from dnsvip.client.weight import is_heavy
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
+from dnsvip.site.server_forms import is_encrypted
 
 TCP_IDLE_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
@@ -115,11 +117,15 @@ class Stub:
             return await forward(query, wire, transport, self._upstream, self._channels)
         if query.edns_version not in (None, EDNS_VERSION):
             return failure(wire, dns.rcode.BADVERS)
+        upstream = self._upstream
         if self._own.covers(query):
-            answer = await self._own.of(_parsed(wire))
+            try:
+                answer = await self._own.of(_parsed(wire))
+            except Silent:
+                answer, upstream = None, list(filter(is_encrypted, upstream))
             if answer is not None:
                 return _to_wire(answer, wire, query.udp_limit if transport == "udp" else MESSAGE_LIMIT)
-        return await forward(query, wire, transport, self._upstream, self._channels)
+        return await forward(query, wire, transport, upstream, self._channels)
 
     # -- transports ------------------------------------------------------------------------------------
 
