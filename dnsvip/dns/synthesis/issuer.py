@@ -206,12 +206,13 @@ class Issuer:
     @property
     def basis(self) -> tuple[object, ...]:
         """What recipes are made with besides the cluster and tiers."""
-        return tuple(self._attributes.items()), self._session_key if self._session_bits else b""
+        return tuple(self._attributes.items()), self.session_of
 
     @property
-    def tells_prefixes_apart(self) -> bool:
-        """Whether anonymous requesters have addresses by their prefix, and that in no field but the nonce."""
-        return self._by_prefix and not self._session_bits
+    def session_of(self) -> tuple[bytes, int, int]:
+        """How a session is made of what nonces are hashes of: the key of SipHash, the bits of the hash that are taken,
+        and where they go in the payload; no bits where the layout has no session."""
+        return (self._session_key, self._own_sessions, self._session_shift) if self._session_bits else (b"", 0, 0)
 
     def issue_batch(self, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
         """`issue` for many at once."""

@@ -308,8 +308,11 @@ __noinline int identify(__u32 generation, __u64 owner)
 	r->payload = record->value;
 	r->hashed[0] = bpf_cpu_to_be64(record->client);
 	r->hashed[1] = r->hashed[2] = r->hashed[3] = 0;
-	if (record->kind == RECORD_BY_PREFIX)
+	if (record->kind == RECORD_BY_PREFIX) {
 		hash_prefix(w);
+		if (maker->session_mask)
+			fill_session(maker, r);
+	}
 	return 1;
 }
 

@@ -257,6 +257,10 @@ struct maker {
 	__u32 nonce_shift;
 	__u32 expiry_bits;
 	__u32 expiry_shift;
+	__u32 session_shift;
+	__u32 zero;
+	__u64 session_mask;  /* 0: there is none */
+	__u64 session_key[2];
 };
 
 struct {

@@ -18,6 +18,21 @@ static __always_inline struct wide wide_shl(__u64 n, __u32 by)
 	return out;
 }
 
+/* Puts the session of whom the 26 bytes stand for into the payload of the same. */
+static __always_inline void fill_session(const struct maker *m, struct ready *r)
+{
+	struct wide part;
+	struct sip s;
+
+	sip_start(&s, m->session_key[0], m->session_key[1]);
+	sip_word(&s, r->hashed[0]);
+	sip_word(&s, r->hashed[1]);
+	sip_word(&s, r->hashed[2]);
+	part = wide_shl(sip_end(&s, (r->hashed[3] & 0xffff) | (__u64)HASHED << 56) & m->session_mask, m->session_shift);
+	r->payload.hi |= part.hi;
+	r->payload.lo |= part.lo;
+}
+
 /* The nonce's hash: SipHash of the 26 bytes and the slot, 8 bytes, most significant first. */
 static __always_inline __u64 nonce_hash(const struct maker *m, const struct ready *r, __u64 slot)
 {

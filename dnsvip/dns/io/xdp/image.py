@@ -254,6 +254,7 @@ def maker(issuer: Issuer, cipher: int, generation: int) -> bytes:
     shifts = {
         name: layout.pack({n: int(n == name) for n, _ in layout.fields}).bit_length() - 1 for name, _ in layout.fields
     }
+    session_key, session_mask, session_shift = issuer.session_of
     return TYPES.struct("maker").pack(
         base=wide(layout.prefix_int | epoch.slot << layout.epoch_shift),
         plain=wide(int(cluster.plain)),
@@ -274,6 +275,9 @@ def maker(issuer: Issuer, cipher: int, generation: int) -> bytes:
         nonce_shift=shifts.get("nonce", 0),
         expiry_bits=layout.bits("expiry"),
         expiry_shift=shifts.get("expiry", 0),
+        session_shift=session_shift,
+        session_mask=session_mask,
+        session_key=session_key,
     )
 
 

@@ -200,11 +200,15 @@ class _Makes:
         issuer, recipe = made
         is_by_prefix = who.client is None and any(recipe.hashed)
         cells = self._cells_of(Kind.ENCODED, who.tier, steps)
-        if cells is None or (is_by_prefix and not issuer.tells_prefixes_apart) or not self._has_maker(issuer):
+        if cells is None or not self._has_maker(issuer):
             return _NONE
+        payload = recipe.payload
+        if is_by_prefix:  # each prefix has a session of its own
+            _, bits, shift = issuer.session_of
+            payload &= ~(bits << shift)
         kind = self._kinds["by-prefix" if is_by_prefix else "client"]
         client = who.client.id if who.client else 0
-        return _RECORD.pack(recipe.payload >> 64, recipe.payload & _LONG, client, kind, *cells)
+        return _RECORD.pack(payload >> 64, payload & _LONG, client, kind, *cells)
 
     def _cells_of(self, kind: Kind, tier: str | None, steps: Sequence[Step | None]) -> tuple[int, int] | None:
         """Where an address is counted, by each of the steps; None where there are no more numbers."""

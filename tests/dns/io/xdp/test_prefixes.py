@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Network
 from math import inf
 from random import Random
 
@@ -14,161 +14,29 @@ import pytest
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
-from dnsvip.dns.identity.identify import Address, Ecs
-from dnsvip.dns.io.xdp.pages import pages_for
-from dnsvip.dns.io.xdp.records import records_for
-from dnsvip.dns.synthesis.issuer import Kind
-from dnsvip.site import Anonymous, Classify, Client, ClientState, Cluster, Match, Snapshot, Step
-from dnsvip.site.identity.claims import PrefixTables
+from dnsvip.site import Anonymous, Client, Match, Service, SessionFrom, Step
 from tests.dns.dnssec.signed import P256, signed
 from tests.dns.hotpath.test_fastpath import numbers, opt, question
-from tests.dns.io.xdp.kernel import HOSTS, Kernel, loaded
+from tests.dns.io.xdp.kernel import loaded
+from tests.dns.io.xdp.new_requesters import (
+    CLIENTS,
+    DO,
+    NAMES,
+    ORDERS,
+    QUESTIONS,
+    ROOM,
+    asked,
+    clients_of,
+    compare,
+    geo,
+    ready,
+    site_of,
+    somewhere,
+    web_of,
+)
 from tests.dns.world import world_snapshot
-from tests.long import long_or
 
 pytestmark = pytest.mark.usefixtures("kernel")
-
-DO = 0x80
-TRUSTED = ("192.0.2.1/32", "192.0.2.3/32", "2001:db8:53::1/128")
-RESOLVERS = [ip_address(text.partition("/")[0]) for text in TRUSTED]
-NAMES = ("www.example.test", "hinted.example.test", "leaf.made.example.test")
-LISTENERS = tuple(HOSTS)
-CLIENTS, QUESTIONS = 600, long_or(400, long=200_000)
-ROOM = {"pages": pages_for(20_000), "records": records_for(20_000)}
-LENGTHS = {4: (8, 12, 16, 20, 22, 24, 25, 28, 31, 32), 6: (24, 32, 40, 44, 48, 56, 60, 64, 68, 96, 127, 128)}
-"""Of networks that clients have."""
-SOURCES = {4: (8, 16, 20, 24, 24, 24, 25, 32), 6: (32, 40, 48, 56, 56, 56, 64, 100, 128)}
-"""SOURCE PREFIX-LENGTH of ECS options."""
-
-
-def somewhere(random: Random) -> Address:
-    """An address of a space that is small enough for networks to be nested."""
-    if random.random() < 0.5:
-        return IPv4Address((10 << 24) + random.getrandbits(random.choice((8, 16, 23))))
-    high, low = random.getrandbits(random.choice((8, 16, 40))), random.getrandbits(56)
-    return IPv6Address((0x20010DB8 << 96) + (high << 56) + low)
-
-
-def clients_of(random: Random, ids: Iterable[int], taken: set[Match]) -> dict[str, Client]:
-    """Clients with networks of both steps, some of them nested; none of those that are taken."""
-    clients: dict[str, Client] = {}
-    for id_ in ids:
-        claims = set[Match]()
-        for _ in range(3):
-            address = somewhere(random)
-            network = ip_network((address, random.choice(LENGTHS[address.version])), strict=False)
-            claims.add(Match(random.choice((Step.ECS, Step.SOURCE)), str(network)))
-        matches = tuple(sorted(claims - taken, key=str))
-        taken |= claims
-        state = ClientState.DISABLED if random.random() < 0.1 else ClientState.ENABLED
-        tier, attributes = random.choice(("gold", "standard")), random.choice(({}, {"lang": "fr"}))
-        clients[f"c{id_}"] = Client(f"c{id_}", id_, tier, matches, attributes=attributes, state=state)
-    return clients
-
-
-def site_of(clients: Mapping[str, Client], order: Sequence[Step], anonymous: Anonymous) -> Snapshot:
-    world = world_snapshot()
-    web = world.site.clusters["web"]
-    assert isinstance(web, Cluster)
-    site = replace(
-        world.site,
-        classify=Classify(tuple(order), tuple(ip_network(text) for text in TRUSTED)),
-        clusters={**world.site.clusters, "web": replace(web, anonymous=anonymous)},
-        clients={**world.site.clients, **clients},
-    )
-    return replace(world, site=site)
-
-
-def asked(random: Random) -> tuple[bytes, Address, Ecs | None]:
-    """A question of somebody who most likely has not asked before: message, source and ECS."""
-    name, qtype, address = random.choice(NAMES), random.choice((1, 28, 28, 65)), somewhere(random)
-    if random.random() < 0.4:
-        return question(name, qtype, random.choice((opt(), opt(b"", DO), b""))), address, None
-    bits = random.choice(SOURCES[address.version])
-    network = ip_network((address, bits), strict=False).network_address
-    whole = network.packed[: -(-bits // 8)]
-    option = bytes((0, 8, 0, 4 + len(whole), 0, 1 if address.version == 4 else 2, bits, 0)) + whole
-    source = random.choice([*RESOLVERS, ip_address("203.0.113.9"), ip_address("2001:db8:53::2"), somewhere(random)])
-    return question(name, qtype, opt(option, random.choice((0, DO)))), source, Ecs(network, bits)
-
-
-def is_left(engine: Engine, source: Address, ecs: Ecs | None, order: Sequence[Step]) -> bool:
-    """Whether the program leaves the first question to the server: several are in its block, or in its network of 64
-    bits, ECS is believed but not looked at, or a place would decide."""
-    classifier = engine.tables.classifier
-    if ecs is None or not classifier.trusts(source):
-        is_unclear = ecs is not None and is_shared(classifier.trusted, source)
-        return is_unclear or Step.GEO in order or is_shared(classifier.claims.prefixes[Step.SOURCE], source)
-    if Step.ECS not in order:
-        return True
-    prefixes = classifier.claims.prefixes[Step.ECS][ecs.address.version]
-    owner, scope = prefixes.match(int(ecs.address), ecs.source_prefix)
-    is_mixed = scope > ecs.source_prefix or is_shared(classifier.claims.prefixes[Step.ECS], ecs.address)
-    return is_mixed or (Step.GEO in order and not owner)
-
-
-def is_shared(tables: PrefixTables, address: Address) -> bool:
-    """Whether several owners are in the network of 64 bits of an IPv6 address."""
-    return address.version == 6 and tables[6].match(int(address) >> 64 << 64, 64)[1] > 64
-
-
-def wants_signatures(engine: Engine, wire: bytes) -> bool:
-    """Whether the answer to a question takes a signature of its address."""
-    at = wire.find(0, 12) + 5
-    return engine.signs and len(wire) > at and bool(wire[at + 7] & DO)
-
-
-def compare(kernel: Kernel, plain: Engine, behind: Engine, random: Random, order: Sequence[Step], number: int) -> int:
-    """Ask so many questions once; how many the program has answered."""
-    answered = 0
-    for _ in range(number):
-        wire, source, ecs = asked(random)
-        listener = random.choice(LISTENERS)
-        arrival = Arrival(listener, Transport.UDP)
-        right = plain.decide(wire, source, arrival, kernel.now)
-        plain.count(right)
-        got = kernel.ask(wire, source, listener)
-        if got is None:
-            behind.count(behind.decide(wire, source, arrival, kernel.now))
-            is_unsigned = wants_signatures(plain, wire) and (right.kind is not Kind.PLAIN or right.tier)
-            assert right.kind is None or is_unsigned or is_left(plain, source, ecs, order), (wire, source, listener)
-            continue
-        answered += 1
-        assert got == right.wire, (wire, source, listener)
-    return answered
-
-
-def ready(kernel: Kernel, edns: bytes = b"") -> None:
-    """Have the program know the names, and who the resolvers are."""
-    option = b"\0\x08\0\x07\0\1\x18\0\x09\x09\x09"
-    for listener in LISTENERS:
-        for wire in (question(name, qtype, edns) for name in NAMES for qtype in (1, 28, 65)):
-            until_known(kernel, wire, "203.0.113.77", listener)
-        for resolver in RESOLVERS:
-            until_known(kernel, question(NAMES[0], 28, opt(option)), resolver, listener)
-    kernel.learn()
-
-
-def until_known(kernel: Kernel, wire: bytes, source: str | Address, listener: str) -> None:
-    """Ask until the program answers: others may have the place of what was missing once."""
-    for _ in range(40):
-        if kernel.ask(wire, source, listener) is not None:
-            return
-        kernel.learn()
-    raise AssertionError(kernel.feeder.reasons())
-
-
-def geo(address: Address) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Half of all is in one place."""
-    return ((("country:DE", 24),) if int(address) >> 8 & 1 else ()), 24
-
-
-ORDERS: Mapping[str, tuple[Sequence[Step], Anonymous]] = {
-    "usual": ((Step.TSIG, Step.ECS, Step.SOURCE, Step.LISTENER), Anonymous.ENCODED),
-    "plain": ((Step.ECS, Step.LISTENER, Step.SOURCE), Anonymous.PLAIN),
-    "source": ((Step.SOURCE,), Anonymous.ENCODED),
-    "places": ((Step.ECS, Step.GEO, Step.SOURCE), Anonymous.ENCODED),
-}
 
 
 @pytest.mark.parametrize("which", ORDERS)
@@ -186,6 +54,49 @@ def test_new_requesters_get_what_the_engine_gives(which: str) -> None:
         kernel.feeder.collect(Engine(snapshot).counters)
         answered = compare(kernel, plain, behind, random, order, QUESTIONS)
         assert kernel.feeder.collect(behind.counters) == answered > QUESTIONS // 5
+        assert numbers(plain) == numbers(behind)
+
+
+LAYOUTS: Sequence[tuple[str, Sequence[tuple[str, int]], int]] = (
+    ("2001:db8:a:1::/64", (("tier", 4), ("client", 14), ("session", 12), ("nonce", 7)), 24),
+    ("2001:db8:a:1::/64", (("session", 12), ("tier", 4), ("client", 14), ("expiry", 7)), 24),
+    ("2001:db8::/32", (("expiry", 9), ("client", 11), ("session", 31), ("tier", 4), ("nonce", 25)), 13),
+)
+
+
+@pytest.mark.parametrize(("prefix", "layout", "tag_bits"), LAYOUTS)
+@pytest.mark.parametrize("labels", [False, True])
+def test_new_requesters_get_sessions(
+    prefix: str, layout: Sequence[tuple[str, int]], tag_bits: int, *, labels: bool
+) -> None:
+    """Where the layout has a session, strangers have that of their prefix, and clients theirs: also from when labels
+    name other ones."""
+    order, anonymous = ORDERS["usual"]
+    random, network = Random(prefix + layout[0][0]), IPv6Network(prefix)
+    web = replace(
+        web_of(world_snapshot()),
+        prefix=network,
+        plain=network[1],
+        layout=tuple(layout),
+        tag_bits=tag_bits,
+        claims=(),
+    )
+    clients = clients_of(random, range(1100, 1100 + CLIENTS), set())
+    before = snapshot = site_of(clients, order, anonymous, web)
+    if labels:
+        named = Service("*.s.example.test", "web", session=SessionFrom.LABEL)
+        services = {**before.site.services, named.name: named}
+        snapshot = replace(before, site=replace(before.site, services=services))
+    plain, behind = Engine(snapshot), Engine(before)
+    with loaded(fast := FastPath(behind), **ROOM) as kernel:
+        ready(kernel)
+        behind = Engine(snapshot, behind)
+        kernel.feeder.use(FastPath(behind, fast))
+        kernel.at(kernel.now)
+        ready(kernel)
+        kernel.feeder.collect(Engine(snapshot).counters)
+        answered = compare(kernel, plain, behind, random, order, QUESTIONS // 2)
+        assert kernel.feeder.collect(behind.counters) == answered > QUESTIONS // 10
         assert numbers(plain) == numbers(behind)
 
 
