@@ -50,7 +50,7 @@ def troubles(
     """All that is wrong, the worst first. `generation` is the database's; `drained` are `Snapshot.drained`."""
     nodes, drained = by_node(reports), drained or {}
     idle = (*_idle_roles(site, nodes, now), *_all_drained(nodes, drained, now))
-    return (*idle, *_gone(nodes, now), *_behind(nodes, generation, now), *_drained(drained))
+    return (*idle, *_gone(nodes, now), *_behind(nodes, generation, now), *_drained(nodes, drained))
 
 
 def by_node(reports: Iterable[NodeReport]) -> dict[tuple[str, str], list[NodeReport]]:
@@ -91,12 +91,12 @@ def _all_drained(
             yield Trouble(TroubleKind.DRAINED, Severity.CRITICAL, text, max(drained[name] for name in working))
 
 
-def _drained(drained: Mapping[str, float]) -> Iterator[Trouble]:
-    """The nodes that an operator gives no traffic."""
+def _drained(nodes: Mapping[tuple[str, str], list[NodeReport]], drained: Mapping[str, float]) -> Iterator[Trouble]:
+    """The nodes that an operator gives no traffic, those that are gone among them."""
+    there = {name for name, _ in nodes}
     for name, since in sorted(drained.items()):
-        yield Trouble(
-            TroubleKind.DRAINED, Severity.WARNING, f"Node {name} is drained: it gets no traffic.", since, name
-        )
+        what = "it gets no traffic" if name in there else "it reports no more; undrain it if it does not come back"
+        yield Trouble(TroubleKind.DRAINED, Severity.WARNING, f"Node {name} is drained: {what}.", since, name)
 
 
 def _gone(nodes: Mapping[tuple[str, str], list[NodeReport]], now: float) -> Iterator[Trouble]:

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import LargeBinary, Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import Conflict, Problem, StoreError
+from dnsvip.errors import Conflict, Problem
 from dnsvip.site.io.safe_file import draft_of
 from dnsvip.store.access.audit import AuditEntry, record
-from dnsvip.store.database.damage import shown, whole
+from dnsvip.store.backup_file import FORMAT, VERSION, Header, Progress, check, fields_of, lines_of
+from dnsvip.store.database.damage import shown
 from dnsvip.store.database.database import ROWS
 from dnsvip.store.database.seal import seal_of
 from dnsvip.store.database.session import Session
@@ -57,8 +56,6 @@ from dnsvip.store.objects.deleted import recover
 from dnsvip.store.objects.key_floor import floor_of, floor_of_history, highest, leave_room
 from dnsvip.store.secrets.kek import CHECK_CONTEXT, CHECK_VALUE, KeyEncryptionKey
 
-FORMAT, VERSION = "dnsvip backup", 1
-
 PARTS: tuple[Table, ...] = (
     *KINDS.values(), client_match, deleted_client, epoch, key_slot, client_master, cookie_secret, zone_key, token,
     client_authority, drained_node,
@@ -72,24 +69,6 @@ class Output(Protocol):
 
     def write(self, line: bytes, /) -> int:
         """Write a line, ended by a line feed."""
-
-
-Progress = Callable[[int], None]
-"""Called with the number of rows done so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header of a backup. `at` is in unix seconds; `key_check` identifies the key-encryption key."""
-
-    generation: int
-    identity: str
-    schema: str
-    at: float
-    key_check: bytes
-    audit: bool
-    key_floor: int | None = None
-    """See `objects.key_floor`; None in backups of earlier versions."""
 
 
 class Backups:
@@ -136,14 +115,15 @@ class Backups:
         StoreError for an unusable file, Conflict if the database is not empty.
         """
         old = key or self._session.kek
-        header, _ = await asyncio.to_thread(check, path, old, progress)
+        header, longest = await asyncio.to_thread(check, path, old, progress)
+        lines = lines_of(path, old, header, longest)
         async with self._session.database.write() as (connection, before):
             if before and not replacing:
                 text = f"holds a site already (generation {before}), which a restore destroys"
                 raise Conflict([Problem("database", text)])
             start, generation = time.monotonic(), max(before, header.generation) + 1
             floor = max(await floor_of(connection), await highest(connection) + 1)
-            count = await _restore(connection, path, header, old, self._session.kek, generation, progress)
+            count = await _restore(connection, lines, header, old, self._session.kek, generation, progress)
             of_backup = header.key_floor if header.key_floor is not None else await floor_of_history(connection)
             await leave_room(connection, max(floor, of_backup))
             entry = AuditEntry("+", "backup", "restored", None, json.dumps({"at": header.at, "rows": count}))
@@ -171,7 +151,7 @@ async def _write_rows(
         sealing.update(line)
         file.write(line)
 
-    put({"format": FORMAT, "version": VERSION, "salt": salt.hex(), **_armoured(_fields(header))})
+    put({"format": FORMAT, "version": VERSION, "salt": salt.hex(), **_armoured(fields_of(header))})
     for table in PARTS:
         if table is audit and not header.audit:
             continue
@@ -185,51 +165,8 @@ async def _write_rows(
     return count
 
 
-def read_header(path: Path) -> Header:
-    """The header of a backup, not verified; raises StoreError for another file, or one of a later version."""
-    with _reading(path) as file:
-        return _header(file.readline(), path)
-
-
-def check(path: Path, kek: KeyEncryptionKey, progress: Progress) -> tuple[Header, int]:
-    """Read a whole backup and verify its seal; its header and the number of rows.
-
-    Raises StoreError for a truncated or altered one, SecretError for one under another key.
-    """
-    header, count = read_header(path), 0
-    for count, _ in enumerate(_sealed(path, kek, header), 1):
-        if count % ROWS == 1:
-            progress(count - 1)
-    return header, count
-
-
-def _sealed(path: Path, kek: KeyEncryptionKey, header: Header) -> Iterator[bytes]:
-    """The lines of the rows. After the last one, and where the file has another header, raises StoreError unless the
-    seal holds for what was read now: others may write to the file meanwhile."""
-    with _reading(path) as file:
-        line = file.readline()
-        if _header(line, path) != header:
-            raise StoreError(f"{path}: is another file now, and nothing of it is used")
-        sealing = kek.sealing(header.key_check, CHECK_CONTEXT, _salt(line, path))
-        sealing.update(line)
-        for count, line in enumerate(file):
-            if line.startswith(b"{"):
-                _check_end(line, count, sealing.hexdigest(), path, more=file.read(1))
-                return
-            sealing.update(line)
-            yield line
-    raise StoreError(f"{path}: its end is missing; the backup was cut")
-
-
-def _salt(line: bytes, path: Path) -> bytes:
-    try:
-        return bytes.fromhex(json.loads(line)["salt"])
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{path}: is no backup of dnsvip") from None
-
-
 async def _restore(
-    connection: AsyncConnection, path: Path, header: Header, old: KeyEncryptionKey, new: KeyEncryptionKey,
+    connection: AsyncConnection, lines: Iterator[bytes], header: Header, old: KeyEncryptionKey, new: KeyEncryptionKey,
     generation: int, progress: Progress,
 ) -> int:  # fmt: skip
     """Replace everything in the database with the rows of a backup, secrets rewrapped with `new`; the number of rows.
@@ -239,7 +176,7 @@ async def _restore(
         for table in (*reversed(PARTS), zone_change, zone_refresh, dns_token_use, console_session, node):
             await connection.execute(delete(table))
     count = 0
-    async for table, rows in _batches(_sealed(path, old, header)):
+    async for table, rows in _batches(lines):
         for row in rows if table is token else ():
             row.setdefault("seal", seal_of(row))  # those of earlier versions
         for row in rows if table.name in SECRETS else ():
@@ -287,37 +224,6 @@ def _grouped(lines: Iterable[bytes]) -> Iterator[tuple[str, list[dict[str, Any]]
         yield name, rows
 
 
-def _header(line: bytes, path: Path) -> Header:
-    try:
-        data = json.loads(line)
-        if data["format"] != FORMAT:
-            raise ValueError
-        if data["version"] > VERSION or data["schema"] > SCHEMA:
-            raise StoreError(f"{path}: was made by a later version of dnsvip (schema {data['schema']}); use that one")
-        known = (data["generation"], data["identity"], data["schema"], data["at"])
-        floor = data.get("key_floor")
-        return Header(
-            *known, base64.b64decode(data["key_check"]), data["audit"], None if floor is None else whole(floor)
-        )
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{path}: is no backup of dnsvip") from None
-
-
-def _check_end(line: bytes, count: int, seal: str, path: Path, *, more: bytes) -> None:
-    try:
-        end = json.loads(line)
-        good = end["rows"] == count and hmac.compare_digest(str(end["seal"]), seal) and not more
-    except (ValueError, KeyError, TypeError):
-        good = False
-    if not good:
-        raise StoreError(f"{path}: its seal is broken: it was altered or damaged, and nothing of it is used")
-
-
-def _fields(header: Header) -> dict[str, Any]:
-    names = "generation", "identity", "schema", "at", "key_check", "audit", "key_floor"
-    return {name: getattr(header, name) for name in names}
-
-
 def _armoured(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _plain(value) for key, value in row.items()}
 
@@ -326,10 +232,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return shown(value) if isinstance(value, str) else value
-
-
-def _reading(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error

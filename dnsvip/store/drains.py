@@ -14,13 +14,13 @@ from dnsvip.errors import Conflict, Problem
 from dnsvip.store.access.audit import AuditEntry, record_change
 from dnsvip.store.database.damage import moment, readable, shown
 from dnsvip.store.database.session import Rollback, Session
-from dnsvip.store.database.tables import drained_node
+from dnsvip.store.database.tables import drained_node, node
 
 DRAINED = "node"
 """The kind of a drained node in problems, scopes and audit rows; its name is the node's."""
 
 MOST = 1000
-"""Nodes that are drained at a time."""
+"""Nodes that are drained at a time: where there are as many, those that report no more make room."""
 
 
 class Drains:
@@ -42,11 +42,15 @@ class Drains:
                 if (await connection.execute(select(drained_node.c.name).where(here))).first() is not None:
                     raise Rollback
                 count = (await connection.execute(select(func.count()).select_from(drained_node))).scalar_one()
-                if count >= MOST:
-                    text = f"{MOST} nodes are drained; undrain those that are gone"
-                    raise Conflict([Problem(f"{DRAINED}.{name}", text)])
+                gone = await _longest_gone(connection) if count >= MOST else None
+                if count >= MOST and gone is None:
+                    raise Conflict([Problem(f"{DRAINED}.{name}", f"{MOST} nodes are drained; undrain some")])
+                entries = [AuditEntry("~", DRAINED, name, _OFF, _ON)]
+                if gone is not None:
+                    await connection.execute(delete(drained_node).where(drained_node.c.name == gone))
+                    entries.append(AuditEntry("~", DRAINED, shown(gone), _ON, _OFF))
                 await connection.execute(insert(drained_node).values(name=name, since=now))
-                await record_change(change, actor, [AuditEntry("~", DRAINED, name, _OFF, _ON)], now)
+                await record_change(change, actor, entries, now)
         except Rollback:
             return False
         return True
@@ -76,6 +80,14 @@ async def load_drained(connection: AsyncConnection, broken: list[Problem]) -> Ma
             text = f"what is stored of this drained node cannot be read ({error}); drain it again"
             broken.append(Problem(f"{DRAINED}.{name}", text, about=(DRAINED, name)))
     return drained
+
+
+async def _longest_gone(connection: AsyncConnection) -> str | None:
+    """Of the drained nodes of which no process has reported for an hour, the one that was drained first."""
+    reported = select(node.c.name).where(node.c.name == drained_node.c.name).exists()
+    query = select(drained_node.c.name).where(~reported).order_by(drained_node.c.since, drained_node.c.name)
+    found = (await connection.execute(query.limit(1))).first()
+    return None if found is None else found.name
 
 
 def _since(stored: object) -> float:

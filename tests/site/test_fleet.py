@@ -61,7 +61,7 @@ def test_who_is_drained() -> None:
     found = [(each.severity, each.text, each.since) for each in troubles(SITE, reports, 9, NOW, {"two": 5.0, "x": 6.0})]
     assert found == [
         (Severity.WARNING, "Node two is drained: it gets no traffic.", 5.0),
-        (Severity.WARNING, "Node x is drained: it gets no traffic.", 6.0),
+        (Severity.WARNING, "Node x is drained: it reports no more; undrain it if it does not come back.", 6.0),
     ]
     first = troubles(SITE, reports, 9, NOW, {"two": 5.0, "three": 7.0})[0]
     text = "Every dispatcher is drained: nobody announces the clusters' addresses."

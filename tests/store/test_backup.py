@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
 from dnsvip.store import backup as backup_module
-from dnsvip.store.backup import PARTS, read_header
+from dnsvip.store.backup import PARTS
+from dnsvip.store.backup_file import PIECE, read_header
 from dnsvip.store.database import tables
 from dnsvip.store.keys.rewrap import SECRETS
 from tests.postgres import Postgres
@@ -171,6 +173,53 @@ async def test_altered_backups_are_not_used(
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
     with pytest.raises(StoreError, match=message):
         await other.backups.restore(file, "me")
+    assert await other.generation() == 0
+    await other.close()
+
+
+def _endless(text: str) -> str:
+    return text.replace("\n", "\n" + "x" * (40 * PIECE), 1)
+
+
+@pytest.mark.parametrize(
+    "made", [_endless, lambda _: "x" * (40 * PIECE), lambda _: "[" * (40 * PIECE)], ids=["row", "header", "deep"]
+)
+async def test_endless_lines_are_not_read_whole(
+    rich: Store, kek: KeyEncryptionKey, tmp_path: Path, made: Callable[[str], str]
+) -> None:
+    """A file that somebody else made takes no more memory than a piece of it, however long its lines are."""
+    file = tmp_path / "b"
+    await rich.backups.write(file, 1.0)
+    file.write_text(made(file.read_text()))
+    tracemalloc.start()
+    with pytest.raises(StoreError, match=r"its seal is broken|is no backup"):
+        backup_module.check(file, kek, lambda _: None)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * PIECE
+
+
+async def test_lines_that_grow_after_a_look(
+    rich: Store, kek: KeyEncryptionKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that grows after its seal was verified."""
+    file = tmp_path / "b"
+    await rich.backups.write(file, 1.0)
+    verify = backup_module.check
+
+    def check(*arguments: Any) -> Any:
+        checked = verify(*arguments)
+        file.write_text(_endless(file.read_text()))
+        tracemalloc.start()
+        return checked
+
+    monkeypatch.setattr(backup_module, "check", check)
+    other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
+    with pytest.raises(StoreError, match="is another file now"):
+        await other.backups.restore(file, "me")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * PIECE
     assert await other.generation() == 0
     await other.close()
 

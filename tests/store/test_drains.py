@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert
 
 from dnsvip.errors import Conflict
+from dnsvip.site.epochs import NodeReport
 from dnsvip.store import KeyEncryptionKey, Store
 from dnsvip.store.database.tables import drained_node
 from dnsvip.store.drains import MOST
@@ -44,10 +45,32 @@ async def test_only_changes_are_recorded(filled: Store) -> None:
     ]
 
 
+async def drained_many(store: Store) -> list[str]:
+    names = [f"n{number:03}" for number in range(MOST)]
+    async with store._session.change() as change:
+        rows = [{"name": name, "since": NOW + place % 7} for place, name in enumerate(names)]
+        await change.connection.execute(insert(drained_node), rows)
+    return names
+
+
 async def test_their_number_is_bounded(filled: Store) -> None:
     """A token that may drain nodes cannot fill the snapshot of all nodes."""
-    async with filled._session.change() as change:
-        rows = [{"name": f"n{number}", "since": NOW} for number in range(MOST)]
-        await change.connection.execute(insert(drained_node), rows)
+    for name in await drained_many(filled):
+        await filled.nodes.report(NodeReport(name, frozenset({"dns"}), 1, "0", NOW, 5.0, name))
     with pytest.raises(Conflict, match="1000 nodes are drained"):
         await filled.drains.drain("d1", "me", NOW)
+
+
+async def test_those_that_are_gone_make_room(filled: Store) -> None:
+    """Where there is no place left, the one of those that report no more that was drained first is forgotten, which the
+    audit tells."""
+    names = await drained_many(filled)
+    for name in (names[0], names[7]):
+        await filled.nodes.report(NodeReport(name, frozenset({"dns"}), 1, "0", NOW, 5.0, name))
+    assert await filled.drains.drain("d1", "me", NOW + 9)
+    assert set(await filled.drains.all()) == {"d1", *names} - {names[14]}
+    rows = await filled.audit.rows(2)
+    assert {(row.name, str(row.after), row.actor) for row in rows} == {
+        ("d1", "{'drained': True}", "me"),
+        (names[14], "{'drained': False}", "me"),
+    }

@@ -3,6 +3,7 @@
 `start` sends the browser to the provider, with what this sign-in is known by in a cookie that lives for ten minutes;
 `callback` takes the browser back, compares, has the code exchanged and opens a session. Nothing is remembered here
 meanwhile, so strangers fill nothing. Wherever it ends the browser is sent to the console's own page, never elsewhere.
+A page of another site begins none and ends none: the cookie stays until the answer to its own sign-in has come.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from aiohttp import web
 
 from dnsvip.admin.console.id_tokens import SignInError
 from dnsvip.admin.console.sessions import SESSIONS
-from dnsvip.admin.console.signin import cookies_of, set_cookie
+from dnsvip.admin.console.signin import OWN_SITE, cookies_of, set_cookie
 from dnsvip.admin.console.users import PROVIDER, START
 from dnsvip.admin.http.auth import Attempts, open_to_all
 from dnsvip.admin.http.source import source_of
@@ -36,6 +37,9 @@ FLOW_SECONDS = 600
 SECRET_BYTES = 32
 MOST_COOKIE, MOST_PARAMETER = 1000, 4096
 """Characters of the cookie, and of a parameter that the browser brings back."""
+
+STRAYS = ("expired", "busy")
+"""What may be the answer to no sign-in of this browser, and has cost nothing."""
 
 LONGEST_PLACE = 300
 PLACE = re.compile(r"[A-Za-z0-9_./?=&%:~+-]*")
@@ -91,7 +95,9 @@ class Flow:
 
 @open_to_all
 async def start(request: web.Request) -> web.Response:
-    """Send the browser to the provider."""
+    """Send the browser to the provider, where the console or the user asks for it."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
+        return _sent("/console/#/signin")
     provider = request.app[PROVIDER]
     own, flow = provider.settings, Flow.begun(request.query.get("to", ""))
     try:
@@ -126,12 +132,14 @@ async def start(request: web.Request) -> web.Response:
 async def callback(request: web.Request) -> web.Response:
     """Open a session for who comes back from the provider with a code, to the sign-in that this browser has begun."""
     failures, source = request.app[FAILURES], source_of(request)
+    ended = True
     try:
         if failures.wait(source, time.monotonic()):
             raise SignInError("busy", "too many sign-ins from there have failed")
         response = await _signed_in(request)
     except SignInError as error:
-        if error.code != "expired":  # which has cost nothing
+        ended = error.code not in STRAYS
+        if ended:
             failures.fail(source, time.monotonic())
         response = _failed(request, error)
     except TooManySessions as error:
@@ -139,7 +147,8 @@ async def callback(request: web.Request) -> web.Response:
     except StoreError as error:
         response = _failed(request, SignInError("database", str(error)))
     secure = _is_secure(request.app[PROVIDER].settings)
-    response.del_cookie(SECURE_COOKIE if secure else COOKIE, path="/", secure=secure, httponly=True, samesite="Lax")
+    if ended:
+        response.del_cookie(SECURE_COOKIE if secure else COOKIE, path="/", secure=secure, httponly=True, samesite="Lax")
     return response
 
 

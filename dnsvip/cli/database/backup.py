@@ -115,7 +115,7 @@ async def _backup(node: NodeConfig, target: Path | _Output, *, replacing: bool, 
 
 async def _restore(node: NodeConfig, file: Path, key_file: Path | None, *, replacing: bool) -> list[str]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
-    from dnsvip.store.backup import read_header  # noqa: PLC0415
+    from dnsvip.store.backup_file import read_header  # noqa: PLC0415
 
     read_header(file)  # before anything is made for what is no backup
     old = KeyEncryptionKey.load(key_file, {}, make=False) if key_file else None

@@ -369,6 +369,22 @@ async def test_answers_to_no_sign_in_of_this_browser(at: World, brought: dict[st
     assert at.provider.forms == []
 
 
+@pytest.mark.parametrize(
+    "brought", [*STOLEN.values(), {"error": "access_denied"}, {}], ids=[*STOLEN, "error", "nothing"]
+)
+async def test_another_site_ends_no_sign_in(at: World, brought: dict[str, str]) -> None:
+    """A page of another site that sends the browser here, with an answer of its own or to begin anew, leaves the
+    sign-in that is under way as it was."""
+    begun = await at.start()
+    nonce = at.provider.nonce
+    await at.refused("expired", await at.back(**brought))
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    answer = await at.browser.get("/console/oidc/start", headers=foreign, allow_redirects=False)
+    assert (answer.headers["Location"], dict(answer.cookies)) == ("/console/#/signin", {})
+    at.provider.nonce = nonce
+    assert (await at.back(code="c0de", state=begun["state"])).headers["Location"] == "/console/#/"
+
+
 async def test_the_sign_in_of_another_browser(at: World) -> None:
     """The state alone is nothing without the cookie; both are good once."""
     begun = await at.start()
