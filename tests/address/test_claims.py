@@ -6,7 +6,7 @@ from ipaddress import IPv6Network
 from typing import TypeAlias
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dnsvip.address.fields import pack_claims
@@ -147,6 +147,7 @@ def test_labels_round_trip(mac_bits: int, by: By, address: int, data: st.DataObj
     claims = data.draw(st.integers(0, (1 << form.claim_bits) - 1))
     label = form.make(address, *by, claims)
     assert label >> 20 == 0
+    assume(form.read(label, address, *by[:-1], (by[-1] + 1,)) is None)  # one in 256 fits there too, by chance
     assert form.read(label, address, *by[:-1], (by[-1] + 1, by[-1])) == claims
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dnsvip.address.mac import derive, siphash
+from dnsvip.address.mac import derive, siphash, siphashes
 
 VECTORS = json.loads((Path(__file__).parent.parent / "fixtures" / "siphash-2-4.json").read_text())["vectors"]
 
@@ -14,6 +14,7 @@ def test_authors_table() -> None:
     """SipHash gives all 64 results of its authors' table, as unsigned integers."""
     key, message = bytes(range(16)), bytes(range(64))
     assert [f"{siphash(key, message[:size]):016x}" for size in range(64)] == VECTORS
+    assert [f"{number:016x}" for number in siphashes(key, [message[:size] for size in range(64)])] == VECTORS
 
 
 def test_hkdf_is_rfc_5869() -> None:

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dnsvip.address.layout import Layout
-from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved
+from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved, reserved_among
 from dnsvip.errors import CodecError
 from tests.address.strategies import codecs, epochs, layouts, payloads, secrets
 
@@ -122,6 +122,16 @@ LAYOUT_96 = Layout(IPv6Network("2001:db8:a:1::/96"), (("client", 20),), 9)
 def test_reserved_identifiers(layout: Layout, address: str, reserved: bool) -> None:
     """The plain VIP, subnet-router anycast and identifiers reserved by RFC 2526 and RFC 5453 are never issued."""
     assert is_reserved(layout, int(IPv6Address(address)), int(IPv6Address("2001:db8:a:1::1"))) is reserved
+
+
+@given(layouts(), st.data())
+def test_reserved_ones_are_found_among_many(layout: Layout, data: st.DataObject) -> None:
+    """Those of a batch that must not be issued are what asking for each finds."""
+    plain = layout.prefix_int | 1
+    ends = st.sampled_from((0, 1, 0xFDFF_FFFF_FFFF_FF85, 0x0200_5EFF_FE00_0007, (1 << layout.host_bits) - 1))
+    suffixes = data.draw(st.lists(st.one_of(ends, st.integers(0, (1 << layout.host_bits) - 1)), max_size=20))
+    some = [layout.prefix_int | suffix & (1 << layout.host_bits) - 1 for suffix in suffixes]
+    assert reserved_among(layout, some, plain) == {each for each in some if is_reserved(layout, each, plain)}
 
 
 @given(codecs(), st.data())

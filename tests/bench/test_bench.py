@@ -25,7 +25,7 @@ from dnsvip.xdp.objects import object_file
 from tests.bench import signed
 from tests.bench.bench_dispatch import SECTION, moved
 from tests.bench.bench_dispatch import Report as DispatchReport
-from tests.bench.bench_dns import LAST_RESULT
+from tests.bench.bench_dns import LAST_RESULT, WORKLOADS
 from tests.bench.bench_networks import STRANGER, site_with
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
@@ -137,7 +137,7 @@ def test_report() -> None:
     costs = {"unsigned": 5.0, "compact": 40.0, "nsec": 6.0, "pdns-signed": 80.0}
     rows = [{name: Load(us * by, 1.0) for name, us in costs.items()} for by in (1, 3, 2)]
     found = {"look_ups": look_ups, "change": change}
-    report = Report("", 3, {"plain": loads, "ecs": loads}, {}, flat, found, dict.fromkeys(signed.KINDS, rows))
+    report = Report("", 3, dict.fromkeys(WORKLOADS, loads), {}, flat, found, dict.fromkeys(signed.KINDS, rows))
     verdicts = judge("dns", report.figures)
     assert all(verdict.figure is not None for verdict in verdicts)
     assert report.figures["plain / knot"] == 0.9

@@ -20,6 +20,7 @@ from dnsvip.dns.hotpath.hits import AT, Batch, Decided, Hit, Job, Keep, Miss, Si
 from dnsvip.dns.hotpath.keys import TAG, address_of
 from dnsvip.dns.hotpath.opts import Opts
 from dnsvip.dns.hotpath.recognize import DO, FLAGS_AT, LONGEST, Recognizer, read_question
+from dnsvip.dns.hotpath.series import Nobody, SeriesOfRoom
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.identity.identify import Address, Classified, Requester, Sender
@@ -56,6 +57,7 @@ class FastPath:
         self._recognizer = Recognizer(engine, self._templates, self._opts)
         self._recognize, self._again = self._recognizer.recognize, self._recognizer.again
         self._is_fresh = self._recognizer.is_fresh
+        self._nobody = Nobody(engine)
         self._doors = engine.doors
         self._rooms: dict[tuple[str, int], _Room] = {}
         self._tags: dict[Arrival, bytes] = {}
@@ -73,6 +75,8 @@ class FastPath:
         room = self._rooms.get((listener, width)) or self._rooms.setdefault((listener, width), _Room())
         hits: list[Hit | None] = list(map(room.whole.young.get, keys))
         misses: Sequence[Miss] = ()
+        if not all(hits) and room.series.by_size:
+            self._complete_series(hits, keys, room, now)
         if not all(hits):
             misses = self._complete(hits, Batch(keys, ids, listener, width, now), room)
         if len(keys) == 1:
@@ -169,8 +173,16 @@ class FastPath:
                     hit = self._fill(job, (), 0, None, room, batch.now)
             hits[place] = hit
         if jobs:
+            if not batch.stream:
+                room.series.learn(jobs, self.engine, self._again)
             misses += self._synthesize(jobs, hits, room, batch.now)
         return misses
+
+    def _complete_series(self, hits: list[Hit | None], keys: Sequence[bytes], room: _Room, now: float) -> None:
+        """Put in place of None the answers to questions of known series."""
+        for place in room.series.complete(keys, hits, self._nobody, now):
+            if (hit := hits[place]) is not None and self._again(keys[place]):
+                room.whole.put(keys[place], hit)
 
     def _meet(self, peer: bytes, room: _Room, batch: Batch) -> Sender:
         arrival = Arrival(batch.listener, Transport.UDP)
@@ -365,8 +377,9 @@ _OVERHEAD = 300
 class _Room:
     """What is remembered of one listener and IP version."""
 
-    __slots__ = ("senders", "whole")
+    __slots__ = ("senders", "series", "whole")
 
     def __init__(self) -> None:
         self.whole: TwoGenerationCache[bytes, Hit] = TwoGenerationCache(WHOLE, _weight)
         self.senders: TwoGenerationCache[bytes, Sender] = TwoGenerationCache(SENDERS)
+        self.series = SeriesOfRoom()

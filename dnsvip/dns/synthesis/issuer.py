@@ -14,9 +14,9 @@ from struct import Struct
 from typing import NamedTuple
 
 from dnsvip.address.keyring import Epoch
-from dnsvip.address.mac import siphash
+from dnsvip.address.mac import siphash, siphashes
 from dnsvip.address.session import field_value
-from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved
+from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved, reserved_among
 from dnsvip.dns.identity.identify import WIDTHS, Classified, Requester
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.errors import CodecError
@@ -64,7 +64,7 @@ after a zero byte the session that a label named, in 8 bytes."""
 
 _NOBODY = _KEY.pack(0, 0, 0, bytes(16), False)
 _HASHED = _KEY.size - 1
-_LENGTH_AT = 9
+_LENGTH_AT, _NETWORK_AT = 9, 10
 
 _ANSWER, _MOST = Struct("!dI"), 0xFFFF_FFFF
 
@@ -129,6 +129,10 @@ class Issuer:
         self._nonce_key = derive_key(epoch.secret, b"dnsvip v1 nonce", layout)
         self._session_key = derive_key(epoch.secret, b"dnsvip v1 session", layout)
         self._by_prefix = "nonce" in self._masks or "session" in self._masks
+        self._hashes = {
+            "nonce": (self._nonce_key, self._masks.get("nonce", 0), True),
+            "session": (self._session_key, self._own_sessions, False),
+        }
         self._nonces = min(MAX_NONCES, self._masks.get("nonce", 0) + 1)
         self._personal = [
             (name, layout.pack({n: int(n == name) for n in self._masks}).bit_length() - 1)
@@ -209,6 +213,11 @@ class Issuer:
         return tuple(self._attributes.items()), self.session_of
 
     @property
+    def has_prefixes(self) -> bool:
+        """Whether anonymous requesters have addresses by their prefix."""
+        return self._by_prefix
+
+    @property
     def session_of(self) -> tuple[bytes, int, int]:
         """How a session is made of what nonces are hashes of: the key of SipHash, the bits of the hash that are taken,
         and where they go in the payload; no bits where the layout has no session."""
@@ -239,6 +248,31 @@ class Issuer:
             vip = self._vip(key, address, Kind.ENCODED) if fine else self._seal(key, client)
             vips[key] = self._cache.put(key, vip)
         return [vips[key] for key in keys]
+
+    def seal_prefixes(
+        self, prefixes: Sequence[bytes], version: int, of_listener: str | None, now: float
+    ) -> list[int | None]:
+        """The addresses at `now` (unix seconds) of anonymous requesters whose ECS gave these prefixes of one length, in
+        whole bytes and not longer than ANONYMOUS_PREFIX; `of_listener` as in `Classified`. As `issue` for each, but
+        without remembering; None for what takes another nonce, or does not fit."""
+        self._enter_slot(now)
+        shared = self._shared(of_listener.encode() if of_listener else b"")
+        if shared is None:
+            return [None] * len(prefixes)
+        size, width = len(prefixes[0]), WIDTHS[version] // 8
+        before, after = (
+            _KEY.pack(0, version, 8 * size, b"", False)[:_NETWORK_AT] + bytes(16 - width),
+            bytes(width - size),
+        )
+        payloads = [shared] * len(prefixes)
+        for name, shift in self._personal:
+            key, mask, moment = self._hashes[name]
+            end = after + self._moment if moment else after
+            hashed = siphashes(key, [before + prefix + end for prefix in prefixes])
+            payloads = [payload | (number & mask) << shift for payload, number in zip(payloads, hashed, strict=True)]
+        addresses = self._codec.seal_batch(payloads)
+        reserved = reserved_among(self._layout, addresses, self._plain)
+        return [None if address in reserved else address for address in addresses] if reserved else [*addresses]
 
     def _enter_slot(self, now: float) -> None:
         slot = int(now) // self._renew

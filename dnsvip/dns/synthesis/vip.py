@@ -102,6 +102,15 @@ class VipMaker:
         sealed = iter(self._issuer(service).issue_batch(rest, now) if rest else ())
         return [vip or next(sealed) for vip in plain]
 
+    def by_prefix(self, service: Service, tier: str | None) -> Issuer | None:
+        """What makes addresses by prefix for anonymous requesters (`Issuer.seal_prefixes`) whom a listener gives a tier
+        (None: it gives none); None where there are no such, or they differ from answer to answer."""
+        name = service.cluster or ""
+        if name not in self._issuers or name in self.fresh or (tier is None and self._hides[name]):
+            return None
+        issuer = self._issuer(service)
+        return issuer if issuer.has_prefixes else None
+
     def own(self, label: bytes, service: Service, client: Client, requester: Requester, now: float) -> Vip | None:
         """What a client asks for itself at a service, by the label before its name; None where there is none. A source
         address is in the /64 of its ECS option (RFC 7871)."""
