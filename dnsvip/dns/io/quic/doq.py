@@ -17,7 +17,7 @@ from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.framing import Framer, frame
 from dnsvip.dns.io.ongoing import Ongoing
 from dnsvip.dns.io.responder import Later
-from dnsvip.dns.protocol.message import MAX_UPDATE, Opcode, Query
+from dnsvip.dns.protocol.message import MAX_UPDATE, Opcode, Query, Type
 from dnsvip.dns.protocol.parser import parse
 
 ALPN = "doq"
@@ -214,5 +214,8 @@ def _well_formed(message: bytes) -> bool:
 
 def replayable(message: bytes) -> bool:
     """Whether it may come in 0-RTT data: what it asks for changes nothing (RFC 9250 section 4.5). NOTIFY could, but has
-    us ask a primary."""
-    return len(message) < 3 or message[2] >> 3 & 15 == Opcode.QUERY
+    us ask a primary. A signature is an identity, by which a certificate may be asked for, and a transfer needs one."""
+    if len(message) > 2 and message[2] >> 3 & 15 != Opcode.QUERY:
+        return False
+    query = parse(message)
+    return not isinstance(query, Query) or not (query.tsig_at or query.qtype in (Type.AXFR, Type.IXFR))

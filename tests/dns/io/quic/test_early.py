@@ -7,7 +7,7 @@ import asyncio
 import dns.flags
 import dns.message
 import dns.opcode
-import dns.rcode
+import dns.tsig
 import dns.update
 import pytest
 from aioquic.quic.events import HandshakeCompleted, StreamDataReceived
@@ -16,7 +16,7 @@ from aioquic.tls import SessionTicket
 from dnsvip.dns.io.framing import frame
 from tests.dns.io.quic.peers import Bare, asking, client_settings
 from tests.dns.io.quic.test_doq import question
-from tests.dns.world import Running
+from tests.dns.world import SECRET, Running
 
 
 async def ticket_of(server: Running, **options: object) -> SessionTicket | None:
@@ -68,14 +68,30 @@ async def test_a_replay(server: Running) -> None:
     assert asked(server) == before + 1
 
 
-@pytest.mark.parametrize("opcode", [dns.opcode.UPDATE, dns.opcode.NOTIFY])
-async def test_what_changes_something(server: Running, opcode: int) -> None:
-    """An update or a notice waits for the end of the handshake."""
-    if opcode == dns.opcode.UPDATE:
-        message: dns.message.Message = dns.update.Update("example.test", id=0)
-    else:
-        message = dns.message.make_query("example.test", "SOA", id=0, flags=dns.flags.AA)
-        message.set_opcode(dns.opcode.NOTIFY)
+def notice() -> dns.message.Message:
+    message = dns.message.make_query("example.test", "SOA", id=0, flags=dns.flags.AA)
+    message.set_opcode(dns.opcode.NOTIFY)
+    return message
+
+
+def signed() -> dns.message.Message:
+    message = dns.message.make_query("www.example.test", "AAAA", id=0)
+    message.use_tsig(dns.tsig.Key("acme-key", SECRET, "hmac-sha256"))
+    return message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        dns.update.Update("example.test", id=0),
+        notice(),
+        signed(),
+        dns.message.make_query("example.test", "AXFR", id=0),
+    ],
+    ids=["update", "notice", "signed", "transfer"],
+)
+async def test_what_changes_something(server: Running, message: dns.message.Message) -> None:
+    """An update or a notice waits for the end of the handshake, and so does what is signed and a transfer."""
     client, first = early(server, await ticket_of(server), message.to_wire())
     before = asked(server)
     client.send(*first)
@@ -83,7 +99,7 @@ async def test_what_changes_something(server: Running, opcode: int) -> None:
     assert asked(server) == before
     answers = [event for event in client.exchange() if isinstance(event, StreamDataReceived)]
     assert asked(server) == before + 1
-    assert dns.message.from_wire(answers[0].data[2:]).opcode() == opcode
+    assert answers[0].data[4] >> 3 & 15 == message.opcode()
 
 
 async def test_tickets_are_bounded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
