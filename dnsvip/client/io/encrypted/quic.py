@@ -32,6 +32,8 @@ LONGEST = 2 + 65_535
 IDLE_SECONDS = 30.0
 MOST_HELD = 1 << 20
 """Bytes that a server may have us hold as something before them is missing; aioquic itself lets them grow."""
+MOST_GAPS = 1024
+"""Pieces of them: aioquic looks through all of a stream for each frame."""
 NO_ERROR, PROTOCOL_ERROR, REQUEST_CANCELLED = 0, 2, 3  # RFC 9250 section 4.3
 _CRYPTO_ERRORS = 0x100
 """QUIC's errors from here on are 0x100 and a TLS alert (RFC 9001 section 4.8)."""
@@ -235,7 +237,9 @@ class QuicChannel(QuicConnectionProtocol):
             self.close()
 
     def _holds_too_much(self) -> bool:
-        """Looked up when a quarter as many bytes have come, gaps included."""
+        """Bytes are looked up when a quarter as many have come, gaps included."""
+        if sum([len(stream.receiver._ranges) for stream in self._quic._streams.values()]) > MOST_GAPS:
+            return True
         used = self._quic._local_max_data.used
         if used - self._looked_up < MOST_HELD // 4:
             return False

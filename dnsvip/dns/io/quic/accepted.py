@@ -27,10 +27,17 @@ MOST_IDS = 2
 """Connection ids of each end: one in use, and one for another port. Each takes a quarter of a KB, and RFC 9000 section
 18.2 has no fewer."""
 
+MOST_GAPS = 128
+"""Pieces of data that wait for others before them: aioquic looks through all of a stream for each frame, of which a
+datagram has hundreds. Lost datagrams leave fewer in all that a peer may send at once."""
+
 _HANDLERS = "_QuicConnection__frame_handlers"
 
-_NO_MIGRATION = b"\x0c\x00"
-"""The transport parameter disable_active_migration (RFC 9000 section 18.2)."""
+LONGEST = 2048
+"""Bytes of a datagram that is taken: no path of the Internet carries as many, and each byte may be a frame."""
+
+_PARAMETERS = b"\x0c\x00" + b"\x03\x02" + (0x4000 | LONGEST).to_bytes(2, "big")
+"""The transport parameters disable_active_migration and max_udp_payload_size (RFC 9000 section 18.2)."""
 
 
 class AccessDenied(tls.Alert):
@@ -154,14 +161,16 @@ class Accepted(QuicConnection):
         return known is not None and known.sender._reset_error_code is None
 
     def holds_more_than(self, most: int) -> bool:
-        """Whether so many bytes have come and wait for others before them; looked up when a quarter as many have come,
-        gaps included."""
+        """Whether so many bytes have come and wait for others before them, or MOST_GAPS pieces of them; bytes are
+        looked up when a quarter as many have come, gaps included."""
+        streams = [*self._streams.values(), *self._crypto_streams.values()]
+        if sum([len(stream.receiver._ranges) for stream in streams]) > MOST_GAPS:
+            return True
         used, crypto = self._local_max_data.used, self._crypto_streams[tls.Epoch.ONE_RTT]
         if self._handshake_confirmed and used - self._looked_up < most // 4 and not crypto.receiver._buffer:
             return False
         self._looked_up = used
-        streams = (*self._streams.values(), *self._crypto_streams.values())
-        return sum(len(stream.receiver._buffer) for stream in streams) > most
+        return sum([len(stream.receiver._buffer) for stream in streams]) > most
 
     def owes_more_than(self, most: int) -> bool:
         """Whether so many bytes of answers are not acknowledged; looked up when as many have been sent."""
@@ -199,7 +208,7 @@ class Accepted(QuicConnection):
 
     def _serialize_transport_parameters(self) -> bytes:
         """See QuicConnection. A source is an identity: a connection stays where it began."""
-        return super()._serialize_transport_parameters() + _NO_MIGRATION
+        return super()._serialize_transport_parameters() + _PARAMETERS
 
     def _message(self, data: bytes, output: dict[tls.Epoch, Buffer]) -> None:
         """Handle bytes of the peer's handshake, one complete message after the other: what one proves is settled before

@@ -35,15 +35,12 @@ from dnsvip.dns.identity.arrival import Arrival
 from dnsvip.dns.io.application import Respond
 from dnsvip.dns.io.buffers import BATCH, Destination
 from dnsvip.dns.io.gate import Gate
-from dnsvip.dns.io.quic.accepted import Accepted, Tickets
+from dnsvip.dns.io.quic.accepted import LONGEST, Accepted, Tickets
 from dnsvip.dns.io.quic.connection import Connection, Sessions
 from dnsvip.dns.io.quic.handshakes import Handshakes, Newcomer
 from dnsvip.dns.io.quic.resets import SHORTEST, Resets
 from dnsvip.dns.io.udp import Batches
 from dnsvip.dns.protection.proxy import FrontEnds
-
-LONGEST = 2048
-"""Bytes of a first datagram: no path of the Internet carries as many."""
 
 ID_BYTES = 8
 """Of our connection ids, and at least of those that clients choose (RFC 9000 section 7.2)."""
@@ -147,10 +144,12 @@ class QuicListener:
                     self._shared.handshakes.welcome(Newcomer(data, destination(place), packed), self._welcome)
                 else:
                     self._stray(data, id_, destination(place))
-            elif connection.source.packed == packed:
+            elif connection.source.packed != packed:
+                self._count("moved")
+            elif len(data) <= LONGEST:
                 connection.receive(data, destination(place))
             else:
-                self._count("moved")
+                self._count("stray")
 
     def _stray(self, data: bytes, id_: bytes, destination: Destination) -> None:
         """Tell who goes on with a connection that is no more."""
