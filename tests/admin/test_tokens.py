@@ -212,6 +212,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"role": "viewer", "scopes": [{"actions": ["read"], "kinds": ["tier"]}]}, "token.x.scopes"),
     ({"scopes": [{"actions": ["eat"], "kinds": ["tier"]}]}, "token.scopes.0.actions.0"),
     ({"scopes": [{"actions": ["read"], "kinds": ["king"]}]}, "token.scopes.0.kinds.0"),
+    ({"scopes": []}, "token.scopes"),
     ({"networks": ["192.0.2.1/24"]}, "token.networks.0"),
     ({"expires_in": 0}, "token.expires_in"),
     ({"colour": 1}, "token.colour"),
@@ -223,6 +224,16 @@ async def test_wrong_tokens(api: Api, body: dict[str, Any], where: str) -> None:
     """What no token can be is refused by its key."""
     errors = check(await api("POST", "tokens", {"name": "x"} | body), "invalid")
     assert [error["where"] for error in errors] == [where]
+
+
+async def test_a_list_without_scopes_is_not_everything(api: Api) -> None:
+    """Who takes the last scope from a token does not give it all of them; other changes leave them as they are."""
+    await made(api, scopes=[{"actions": ["read"], "kinds": ["tier"]}])
+    errors = check(await api("PATCH", "tokens/robot", {"scopes": []}), "invalid")
+    assert [error["where"] for error in errors] == ["token.robot.scopes"]
+    assert (await api.ok("PATCH", "tokens/robot", {"per_minute": 9}))["rights"] == ["read:tier"]
+    await made(api, "all")
+    assert (await api.ok("PATCH", "tokens/all", {"per_minute": 9}))["rights"] == ["read,write,delete,rotate:*"]
 
 
 async def test_by_key_header(api: Api) -> None:

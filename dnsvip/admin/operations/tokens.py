@@ -51,7 +51,7 @@ class Allowance:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     role: Annotated[str, Field(json_schema_extra={"enum": list(ROLES)})] | None = None
-    scopes: Annotated[tuple[Scope, ...], Field(max_length=32)] = ()
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=32)] = ()  # an empty list is not "everything"
     networks: Annotated[tuple[NetworkText, ...], Field(max_length=64)] = ()
     expires_in: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
     per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -130,7 +130,7 @@ async def patch(request: web.Request) -> web.Response:
     before = await _readable(request)
     given = {
         "role": before.role,
-        "scopes": token_form(before)["scopes"],
+        **({"scopes": token_form(before)["scopes"]} if before.scopes else {}),
         "networks": list(before.networks),
         "per_minute": before.per_minute,
     }
