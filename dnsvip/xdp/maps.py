@@ -259,8 +259,8 @@ class RingBuffer:
         """The descriptor to wait for."""
         return int(library().ring_buffer__epoll_fd(self._handle))
 
-    def consume(self, most: int = _ALL) -> int:
-        """Receive the events that are there, at most so many; how many. More may come meanwhile, without end."""
+    def consume(self, most: int) -> int:
+        """Receive the events that are there, at most so many, as more may come meanwhile, without end; how many."""
         self._left = most
         result = library().ring_buffer__consume(self._handle)
         return most if result == -errno.EAGAIN else check(result, "reading events")

@@ -58,10 +58,12 @@ class AnswersAhead(Protocol):
 
 class Load(NamedTuple):
     """Datagrams that all processes on these ports had time for, by this one's; how many it has lost since its start,
-    and has waiting for their turn; and bytes in the fullest buffer of its sockets."""
+    and seconds that it has spent on them; how many wait for their turn; and bytes in the fullest buffer of its
+    sockets."""
 
     done: int
     lost: int
+    spent: float
     waiting: int
     held: int
 
@@ -159,12 +161,17 @@ class DnsServer:
     def load(self) -> Load:
         """How it keeps up with datagrams."""
         busy = self.engine.counters.cell(DnsOutcome.BUSY, None, None, None).number - self._busy_ahead
-        held, lost = 0, busy
+        held, lost, spent = 0, busy, self._turns.spent
         for datagrams in self.listeners.datagrams:
             waiting, dropped = datagrams.held()
-            held, lost = max(held, waiting), lost + dropped
+            held, lost, spent = max(held, waiting), lost + dropped, spent + datagrams.spent
         done = self._tally["udp_messages"] - self._ahead - busy
-        return Load(done * self._settings.workers, lost, self._turns.waiting(), held)
+        return Load(done * self._settings.workers, lost, spent, self._turns.waiting(), held)
+
+    def forget_waiting(self) -> None:
+        """Answer none of the datagrams that wait."""
+        self._turns.forget()
+        self._responder.drop(sum(datagrams.discard() for datagrams in self.listeners.datagrams))
 
     def count_ahead(self, messages: int, slipped: int, dropped: int, busy: int) -> None:
         """Count messages that were answered before they came here, and those of them that the rate limit cut or

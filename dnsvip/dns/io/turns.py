@@ -58,6 +58,8 @@ class DatagramTurns:
         self._scheduled: asyncio.Handle | None = None
         self._due: dict[Sender, list[tuple[Destination, bytes, bytes]]] = {}
         self._made = self._slices = 0
+        self.spent = 0.0
+        """Seconds of answering (`perf_counter`)."""
 
     def put(self, some: Sequence[Waiting], sender: Sender, destination: Callable[[int], Destination]) -> None:
         """Have datagrams answered in the turns of their sources; `begin` must follow. `destination` is that of a place
@@ -73,6 +75,11 @@ class DatagramTurns:
         """How many wait for their turn."""
         return len(self._queue)
 
+    def forget(self) -> None:
+        """Answer nothing of what waits."""
+        self._drop(len(self._queue))
+        self._queue = FairQueue()
+
     def begin(self) -> None:
         """Answer some now, unless others are being answered in turns of the loop already."""
         if self._scheduled is None and self._queue:
@@ -80,6 +87,7 @@ class DatagramTurns:
 
     def run(self) -> None:
         """Answer for a slice of time, and see to what is left."""
+        begun = perf_counter()
         try:
             self._work()
         finally:
@@ -88,6 +96,7 @@ class DatagramTurns:
                 self._flush()
             if self._queue and self._scheduled is None:
                 self._scheduled = asyncio.get_running_loop().call_soon(self._again)
+            self.spent += perf_counter() - begun
 
     def _work(self) -> None:
         """Make the next answers, for a slice of time."""

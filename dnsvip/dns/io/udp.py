@@ -50,6 +50,8 @@ ROUNDS, SLICE = 4, 0.002
 """Batches in one turn of the event loop, and seconds of processor time after which it begins no other."""
 
 RECEIVE_BUFFER = 4 << 20
+MOST_DISCARDED = 1 << 14
+"""Datagrams, more than that buffer has room for."""
 
 SO_MEMINFO, MEMORY = 55, Struct("=9I")
 """An option of asm-generic/socket.h, and the numbers that it gives (linux/sock_diag.h)."""
@@ -84,6 +86,8 @@ class Batches(Generic[W]):
         self._buffers, self._later = (Buffers(sock.family, wild=wild) for _ in range(2))
         self._width = WIDTH[4 if sock.family == socket.AF_INET else 6]
         self._singly = 0
+        self.spent = 0.0
+        """Seconds of reading and answering at once (`perf_counter`)."""
 
     def start(self) -> None:
         """Read as datagrams come."""
@@ -110,6 +114,17 @@ class Batches(Generic[W]):
         memory = MEMORY.unpack(self._sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMORY.size))
         return memory[0], memory[-1]
 
+    def discard(self) -> int:
+        """Answer nothing of what waits to be read; how many messages that was."""
+        total = 0
+        for _ in range(MOST_DISCARDED // BATCH):
+            number = self._buffers.receive(self._sock.fileno())
+            total += max(number, 0)
+            if number < BATCH:
+                break
+        self._tally["udp_messages"] += total
+        return total
+
     def poll(self) -> None:
         """Answer what has come: at once what there are answers to, and some of the rest."""
         self.read()
@@ -117,6 +132,11 @@ class Batches(Generic[W]):
 
     def read(self) -> None:
         """Answer that of what has come which there are answers to; the rest waits for its turn."""
+        begun = perf_counter()
+        self._read()
+        self.spent += perf_counter() - begun
+
+    def _read(self) -> None:
         buffers, fd = self._buffers, self._sock.fileno()
         end = thread_time() + SLICE
         for _ in range(ROUNDS):

@@ -157,6 +157,28 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(counters["outcomes"].values()) == counters["transport"]["udp_messages"] == 3
 
 
+def test_what_waits_is_forgotten(order: list[bytes]) -> None:
+    """On demand nothing of what waits in sockets and for its turn is answered; it is counted, and what comes after is
+    answered; the time spent on datagrams grows by that alone."""
+    with Running(world_snapshot()) as running, ExitStack() as stack:
+        sock = asking(stack, running, "127.0.0.1")
+        idle = running.in_loop(running.server.load).spent
+        with held(running):
+            for _ in range(MANY):
+                sock.send(miss())
+            running.loop.call_soon_threadsafe(running.server.forget_waiting)
+        assert running.in_loop(running.server.load).lost == MANY
+        assert not order
+        last = miss()
+        sock.send(last)
+        assert sock.recv(4096)[:2] == last[:2]
+        counters, load = running.counters(), running.in_loop(running.server.load)
+    assert counters["outcomes"][DnsOutcome.BUSY] == MANY
+    assert sum(counters["outcomes"].values()) == counters["transport"]["udp_messages"] == MANY + 1
+    assert load.done == 1
+    assert 0 <= idle < load.spent < 30
+
+
 def test_a_change_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits while the site changes is answered by the new one alone: who was identified by the old one is not."""
     with Running(world_snapshot()) as running, ExitStack() as stack:

@@ -30,6 +30,8 @@ from dnsvip.xdp.structs import u32
 
 SHOWN = 5000
 """About how many packets a second become events."""
+MOST_AT_ONCE = 256
+"""Events in a turn of the event loop."""
 ALL = (1 << 32) - 1
 ADJUST_SECONDS = 1.0
 ETHERNET = 14
@@ -152,7 +154,7 @@ class KernelEvents:
         self._maps, self._writer = maps, writer
         maps["watches"].delete_many(list(maps["watches"].keys()))  # of a process that was killed
         self._ring = RingBuffer(maps["events"], self._take)
-        loop.add_reader(self._ring.fileno(), self._ring.consume)
+        loop.add_reader(self._ring.fileno(), self._ring.consume, MOST_AT_ONCE)
         self._counted = self._count(writer)
         self._timer = loop.call_later(ADJUST_SECONDS, self._adjust)
 

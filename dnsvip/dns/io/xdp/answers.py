@@ -31,7 +31,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from dnsvip.dns.io.listen import Endpoint
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.xdp import image
-from dnsvip.dns.io.xdp.budget import Budget
+from dnsvip.dns.io.xdp.budget import Budget, Look
 from dnsvip.dns.io.xdp.feeder import Feeder
 from dnsvip.dns.io.xdp.pages import pages_for
 from dnsvip.dns.io.xdp.records import records_for
@@ -51,6 +51,8 @@ from dnsvip.xdp.platform import check_platform
 
 POLL_SECONDS, IDLE_SECONDS = 0.01, 0.05
 """How often questions are taken that the program has missed, while there are any and else."""
+MOST_AT_ONCE = 256
+"""How many are taken each time: a millisecond's work."""
 SLICE_SECONDS = 0.002
 """How long they are looked at each time; the server waits meanwhile."""
 LIVE_SECONDS = 1.0
@@ -111,7 +113,7 @@ class KernelAnswers:
                 weighed = now
                 self._weigh(now)
             if self._attached is not None:
-                missed = self._attached.missing.consume() + self._attached.samples.consume()
+                missed = self._attached.missing.consume(MOST_AT_ONCE) + self._attached.samples.consume()
                 self._feed(now + SLICE_SECONDS)
                 self._work()
 
@@ -151,7 +153,10 @@ class KernelAnswers:
         """Leave to the server what it can do (`time.monotonic`)."""
         (before, at), load = self._load, self._server.load()
         self._load = load, now
-        self._budget.look(now - at, load.done - before.done, load.lost - before.lost, load.waiting, load.held)
+        refused = 0 if self._budget.rate is None or self._attached is None else self._attached.refused()
+        done, lost, spent = load.done - before.done, load.lost - before.lost, load.spent - before.spent
+        if self._budget.look(Look(now - at, done, lost, refused, spent, load.waiting, load.held)):
+            self._server.forget_waiting()
         if self._attached is not None:
             self._attached.feeder.leave_up(self._budget.rate)
 
@@ -254,6 +259,7 @@ class _Attached:
             self._maps["samples"], self._maps["sampling"], self.feeder.cells, self.feeder.listeners, take
         )
         self._limited = {"slipped": 0, "dropped": 0, "busy": 0}
+        self._refused = 0
         self.open(machine)
         try:
             self._attach()
@@ -286,6 +292,11 @@ class _Attached:
             if number and name in server.logs:
                 server.logs[name].log.lose(number)
         return reasons
+
+    def refused(self) -> int:
+        """Questions that were to go up and were dropped since the last call."""
+        before, self._refused = self._refused, self.feeder.refused()
+        return self._refused - before
 
     def detach(self) -> None:
         """Detach the program, and remove its pins."""

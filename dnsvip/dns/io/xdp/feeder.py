@@ -320,6 +320,10 @@ class Feeder:
                 self._counted_zones[number] = count
                 counters.zone(apex).number += new
 
+    def refused(self) -> int:
+        """Questions that were to go up and were dropped."""
+        return sum(map(number_of, self._maps["dns_reasons"].get_each(u32(image.reasons()["busy"]))))
+
     def reasons(self) -> dict[str, int]:
         """Packets by what became of them."""
         counts = self._maps["dns_reasons"]

@@ -346,7 +346,7 @@ def test_watched_address_sends_events(program: Kernel) -> None:
     with RingBuffer(program.maps["events"], samples.append) as ring:
         program.see(segment(other), START)
         program.see(segment(watched), START)
-        ring.consume()
+        ring.consume(100)
     events = [TYPES.struct("event").unpack(sample) for sample in samples]
     assert [event["key"][16:32] for event in events] == [watched.to_bytes(16, "big")]
     assert events[0]["watched"] == 1

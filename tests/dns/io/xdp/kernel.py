@@ -171,7 +171,7 @@ class Kernel:
 
     def feed(self) -> int:
         """Feed what the program has missed; how many messages."""
-        self._ring.consume()
+        self._ring.consume(1000)
         number = len(self.events)
         for event in self.events:
             self.feeder.feed(event, self.now)
