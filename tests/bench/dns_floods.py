@@ -1,18 +1,21 @@
 """What floods of questions do to a server with `[dns] xdp` and `require_cookies`, over veth: names in a zone of ours
 that nobody has asked for, each from another forged source. Beside each flood, beside none, and beside as many packets
 that are not for this machine, in the same round: questions that the kernel answers, made-up names with a valid cookie,
-questions with an option that is the server's, and requests to the API.
+questions with an option that is the server's, and requests to the API. Before, how many of a flood the same server
+answers without `xdp`; floods are to be ten times as many.
 
     python -m tests.bench.dns_floods [--rate N] [--rounds N]
 
 The flood comes from the kernel itself (`programs/flood.bpf.c`), as that of `floods`. Everything runs on the processors
-of one machine, the generator too. Needs root.
+of one machine, the generator too: what a flood does to the API is judged by packets elsewhere, which take the generator
+and the program's first test, and nothing of the server. Needs root.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import select
 import socket
 import subprocess
@@ -26,8 +29,11 @@ from http.client import HTTPConnection
 from ipaddress import ip_address
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from dnsvip.demo.host import Host, stop
+from dnsvip.demo.kernel import face
+from tests.bench.processes import cpu_seconds, prefer
 from tests.bench.program import LEAST
 from tests.bench.report import table
 from tests.dns.hotpath.test_fastpath import opt, question
@@ -37,8 +43,8 @@ from tests.network.field import kernel_world
 from tests.network.hosted import DNSVIP
 from tests.network.test_dns_xdp import FOUR, NODE, Pair
 
-RATE, SECONDS, ROUNDS = 500_000, 4.0, 3
-SOURCES, ASKED, REQUESTED = 16_384, 400, 25
+RATE, SECONDS, ROUNDS, SOCKETS = 750_000, 4.0, 3, 100_000
+SOURCES, ASKED, REQUESTED = 16_384, 400, 50
 """Forged sources; questions of each kind and requests a second."""
 WAIT = 1.0
 """Seconds after which nobody waits for an answer."""
@@ -63,27 +69,44 @@ KINDS: Mapping[str, bytes] = {
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The flood's packets a second, percent answered of each kind of question, and milliseconds of requests to the API:
-    median and 99th percentile."""
+    """The flood's packets a second, percent answered of each kind of question, and milliseconds of requests to the
+    API."""
 
     rate: float
     known: float
     proven: float
     left: float
-    median: float
-    p99: float
+    requests: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return median(self.requests)
+
+    @property
+    def p99(self) -> float:
+        return sorted(self.requests)[len(self.requests) * 99 // 100]
 
 
 def measure(
-    rounds: int, rate: int, seconds: float = SECONDS, kinds: Sequence[str] = tuple(KINDS)
+    rounds: int,
+    rate: int,
+    seconds: float = SECONDS,
+    kinds: Sequence[str] = tuple(KINDS),
+    *,
+    also_sockets: bool = False,
 ) -> Mapping[str, Beside]:
-    """The medians of each kind."""
+    """The medians of each kind, with the requests of all rounds."""
+    prefer(os.getpid())
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, kernel_world() as world:
         pair = Pair(world, Path(name))
         pair.server.ip("route", "add", "198.18.0.0/15", "via", "192.0.2.7")
         pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
         floods = {kind: _written(pair, kind, tail) for kind, tail in KINDS.items() if kind != NONE and kind in kinds}
         found: dict[str, list[Beside]] = {kind: [] for kind in kinds}
+        if also_sockets:
+            for kind in floods.keys() - {ELSEWHERE}:
+                answers = by_sockets(pair, floods[kind])
+                print(f"{kind}: on sockets {answers:,.0f} answers a second of a processor", flush=True)
         with _serving(pair):
             for _ in range(rounds):
                 for kind in kinds:
@@ -92,10 +115,8 @@ def measure(
 
 
 def _medians(some: Sequence[Beside]) -> Beside:
-    values: list[float] = [
-        median(getattr(each, name) for each in some) for name in ("rate", *ASKED_KINDS, "median", "p99")
-    ]
-    return Beside(*values)
+    values: list[float] = [median(getattr(each, name) for each in some) for name in ("rate", *ASKED_KINDS)]
+    return Beside(*values, [each for beside in some for each in beside.requests])
 
 
 def _written(pair: Pair, kind: str, tail: bytes) -> tuple[str, ...]:
@@ -115,17 +136,32 @@ def _written(pair: Pair, kind: str, tail: bytes) -> tuple[str, ...]:
 
 
 @contextmanager
-def _serving(pair: Pair) -> Iterator[None]:
-    pair.node.write_text(FLOODED.replace("PINS", str(pair.pins)))
-    token, log = pair.folder / "token", pair.folder / "serve.log"
-    process = pair.server.start(*DNSVIP, "serve", pair.node, "--token-file", token, log=log)
+def _serving(pair: Pair, node: str = FLOODED) -> Iterator[subprocess.Popen[bytes]]:
+    pair.node.write_text(node.replace("PINS", str(pair.pins)))
+    token, log, before = pair.folder / "token", pair.folder / "serve.log", pair.log.count("ready")
+    process = pair.process = pair.server.start(*DNSVIP, "serve", pair.node, "--token-file", token, log=log)
+    prefer(process.pid)
     try:
-        wait_until(lambda: "answering in the kernel" in log.read_text() and token.exists(), 60)
-        pair.process = process
-        pair.until_known(lambda: pair.dig("plain.example.test", "A", "+noedns"))
-        yield
+        wait_until(lambda: pair.log.count("ready") > before and token.exists(), 60)
+        if "xdp =" in node:
+            pair.until_known(lambda: pair.dig("plain.example.test", "A", "+noedns"))
+        yield process
     finally:
         stop(process)
+
+
+def by_sockets(pair: Pair, flood: tuple[str, ...]) -> float:
+    """How many questions of a flood the server answers without `xdp` in a second of one processor's time."""
+    [without] = [FLOODED.replace(line, "") for line in FLOODED.splitlines(keepends=True) if line.startswith("xdp =")]
+    face(pair.server, "eth0", pair.pins)  # has the device take the generator's packets
+    words = ("-m", "tests.bench.floods", *flood, "--rate", str(SOCKETS), "--seconds", str(SECONDS))
+    with _serving(pair, without) as process, _started(pair.client, *words) as flooding:
+        before, spent = pair.metrics()["responses"], cpu_seconds(process.pid)
+        time.sleep(SECONDS / 2)
+        answered, spent = pair.metrics()["responses"] - before, cpu_seconds(process.pid) - spent
+        _said(flooding)
+    pair.server.ip("link", "set", "dev", "eth0", "xdp", "off")
+    return answered / spent
 
 
 def _beside(pair: Pair, flood: tuple[str, ...] | None, rate: int, seconds: float) -> Beside:
@@ -144,7 +180,7 @@ def _beside(pair: Pair, flood: tuple[str, ...] | None, rate: int, seconds: float
             each.stdin.flush()
         asked, requested = _said(asking), _said(requesting)
         sent = _said(flooding)["per_second"] if flooding else 0.0
-    return Beside(sent, asked["known"], asked["proven"], asked["left"], requested["median"], requested["p99"])
+    return Beside(sent, asked["known"], asked["proven"], asked["left"], requested["milliseconds"])
 
 
 def _started(host: Host, *words: str) -> subprocess.Popen[str]:
@@ -156,7 +192,7 @@ def _started(host: Host, *words: str) -> subprocess.Popen[str]:
     return running
 
 
-def _said(running: subprocess.Popen[str]) -> dict[str, float]:
+def _said(running: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads(running.communicate(timeout=60)[0]))
 
 
@@ -192,7 +228,7 @@ def _exchanged(sock: socket.socket, wire: bytes) -> bytes:
             return sock.recv(4096)
 
 
-def request(seconds: float, token: str) -> dict[str, float]:
+def request(seconds: float, token: str) -> dict[str, list[float]]:
     """Request from the API, REQUESTED times a second at most; milliseconds."""
     print("ready", flush=True)
     sys.stdin.readline()
@@ -207,8 +243,7 @@ def request(seconds: float, token: str) -> dict[str, float]:
             response.read()
         times.append((time.perf_counter() - at) * 1000)
         time.sleep(max(begun + len(times) / REQUESTED - time.monotonic(), 0))
-    times.sort()
-    return {"median": median(times), "p99": times[len(times) * 99 // 100]}
+    return {"milliseconds": times}
 
 
 def _mac(host: Host) -> str:
@@ -247,7 +282,7 @@ def main() -> None:
         said = ask(given.seconds) if given.ask else request(given.seconds, given.request.read_text().strip())
         print(json.dumps(said))
         return
-    for line in table(HEAD, rows(measure(given.rounds, given.rate, given.seconds))):
+    for line in table(HEAD, rows(measure(given.rounds, given.rate, given.seconds, also_sockets=True))):
         print(line)
 
 

@@ -5,6 +5,7 @@ CPU time is the scheduler's own, user and system together, in nanoseconds (/proc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,13 @@ def memory_bytes(pid: int) -> int:
     """Proportional set size (PSS) of a process and its descendants, which counts shared pages once."""
     texts = (_read(PROC / str(process) / "smaps_rollup") for process in family(pid))
     return 1024 * sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def prefer(pid: int) -> None:
+    """Give the session of a process the priority that this one has, where sessions share the processors evenly
+    (sched(7), autogroup); needs root for one above 0."""
+    with suppress(OSError):
+        (PROC / str(pid) / "autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _parents() -> Iterator[tuple[int, int]]:
