@@ -149,6 +149,11 @@ class DnsServer:
             self.ahead.renew()
 
     @property
+    def workers(self) -> int:
+        """Processes that answer at the same ports."""
+        return self._settings.workers
+
+    @property
     def rate_limit(self) -> RateLimit | None:
         """The limit in force."""
         return self._settings.rate_limit
