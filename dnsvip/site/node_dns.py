@@ -121,7 +121,7 @@ class XdpSettings:
         Field(ge=0, le=16_777_216),
         About(
             "Prefixes",
-            "Prefixes of clients that the program identifies requesters by, at 62 bytes each; 0: by none, so that the "
+            "Prefixes of clients that the program identifies requesters by, at 64 bytes each; 0: by none, so that the "
             "server answers who has not asked before.",
         ),
     ] = 262_144

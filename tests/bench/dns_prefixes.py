@@ -163,7 +163,7 @@ def measure(count: int) -> dict[str, float]:
                 times["E"].append(nothing.cold(frames))
         share = (kernel.feeder.reasons()["answered"] - before) / (2 * ROUNDS * PACKETS)
         assert share > 0.999, share
-        size = sum(kernel.maps[name].memory for name in ("pages", "records"))
+        size = kernel.feeder.prefixes.memory
         address = start_of(count // 2, count)
         changed = engine_of(site, count, table.changed([(address, length_of(count))], []), engine)
         kernel.feeder.use(FastPath(changed, fast))

@@ -6,7 +6,7 @@
 #include "seal.h"
 
 #define LINE 8 /* numbers of 64 bits in a cache line */
-#define LAST (PAGE_RUNS - 1)
+#define PAGE_LINES ((PAGE_GROUPS + LINE - 1) / LINE)
 
 /* 1 where a < b, without a branch: which way it goes, nothing predicts. */
 static __always_inline __u64 is_below(__u64 a, __u64 b)
@@ -17,15 +17,44 @@ static __always_inline __u64 is_below(__u64 a, __u64 b)
 	return borrow;
 }
 
-/* The last of a line's numbers that is not above an address; the first one if all are. */
-static __always_inline __u32 place_in(const __u64 *line, __u64 address)
+/* The last of so many sorted numbers, `apart` from each other, that is not above an address; the first one if all are. */
+static __always_inline __u32 place_in(const __u64 *numbers, int count, int apart, __u64 address)
 {
 	__u64 above = 0;
 
 #pragma clang loop unroll(full)
-	for (int n = 1; n < LINE; n++)
-		above += is_below(address, line[n]);
-	return (LINE - 1 - above) & (LINE - 1);
+	for (int n = 1; n < count; n++)
+		above += is_below(address, numbers[n * apart]);
+	return count - 1 - above;
+}
+
+/* The group of a page that an address is in. The starts of the lines are in different ones, so that all of these are fetched
+ * at once. */
+static __always_inline const struct run_group *group_in(const struct run_page *page, __u64 address)
+{
+	__u32 at = place_in(page->first, PAGE_LINES, LINE, address);
+
+	opaque(at);
+	at &= PAGE_LINES - 1;
+	at = at * LINE + place_in(page->first + at * LINE, LINE, 1, address);
+	opaque(at);
+	return &page->group[at < PAGE_GROUPS ? at : PAGE_GROUPS - 1];
+}
+
+static __always_inline struct run_page *page_at(__u32 number)
+{
+	__u32 array = number / PAGES_EACH, at = number % PAGES_EACH;
+	void *pages_there = bpf_map_lookup_elem(&pages, &array);
+
+	return pages_there ? bpf_map_lookup_elem(pages_there, &at) : NULL;
+}
+
+static __always_inline struct record *record_at(__u32 number)
+{
+	__u32 array = number / RECORDS_EACH, at = number % RECORDS_EACH;
+	void *records_there = bpf_map_lookup_elem(&records, &array);
+
+	return records_there ? bpf_map_lookup_elem(records_there, &at) : NULL;
 }
 
 /* The owner of the run around an address, NONE where runs are not here, or 64 bits do not tell it (pages.py); and where the run
@@ -33,32 +62,30 @@ static __always_inline __u32 place_in(const __u64 *line, __u64 address)
 static __always_inline __u32 owner_at(const struct run_tree *tree, __u64 address, __u64 *start, __u64 *after)
 {
 	__u32 number = tree->page, levels = tree->levels, level, at;
+	__u64 next;
 
 	*start = *after = 0;
 	if (!levels)
 		return NONE;
 #pragma clang loop unroll(disable)
 	for (level = 0; level < PAGE_LEVELS; level++) {
+		const struct run_group *group;
 		struct run_page *page;
 
 		if (level >= levels)
 			break;
-		page = bpf_map_lookup_elem(&pages, &number);
+		page = page_at(number);
 		if (!page)
 			return NONE;
-		at = place_in(page->first, address);
+		group = group_in(page, address);
+		at = place_in(group->start, GROUP_RUNS, 1, address);
 		opaque(at);
-		at &= LINE - 1;
-		at = at * LINE + place_in(page->second + at * LINE, address);
-		opaque(at);
-		at &= LINE * LINE - 1;
-		at = at * LINE + place_in(page->start + at * LINE, address);
-		opaque(at);
-		at &= LAST;
-		*start = page->start[at];
-		if (at < LAST)
-			*after = page->start[at + 1];
-		number = page->owner[at];
+		if (at >= GROUP_RUNS)
+			return NONE;
+		*start = group->start[at];
+		next = group->start[at + 1];
+		*after = next ? next : *after;
+		number = group->owner[at];
 	}
 	return number;
 }
@@ -231,25 +258,46 @@ static __always_inline void hash_prefix(struct dns_work *w)
 	r->hashed[3] = lo >> 48;
 }
 
-/* Whether what has this hash came before, as far as is remembered. */
-static __always_inline int comes_again(__u64 what)
+/* Where it is remembered that what has a hash came. */
+struct memory {
+	__u32 *place;
+	__u32 found; /* there */
+	__u32 mark;  /* that stands for it */
+};
+
+static __always_inline struct memory memory_of(__u64 what)
 {
-	__u32 place, mark;
-	__u32 *known;
+	struct memory m = {};
+	__u32 place;
 
 	what *= 0x9e3779b97f4a7c15ULL;
 	what ^= what >> 32;
 	what *= 0xbf58476d1ce4e5b9ULL;
 	place = what >> 48; /* the high bits depend on all others */
-	mark = (what >> 16) | 1;
-	known = bpf_map_lookup_elem(&seen, &place);
-	if (!known)
+	m.mark = (what >> 16) | 1;
+	m.place = bpf_map_lookup_elem(&seen, &place);
+	if (m.place)
+		m.found = *(volatile __u32 *)m.place;
+	return m;
+}
+
+/* Whether it came before, as far as is remembered; it is from now on. */
+static __always_inline int came_before(const struct memory *m)
+{
+	if (!m->place)
 		return 0;
-	if (*known == mark)
+	if (m->found == m->mark)
 		return 1;
-	if (!*known || bpf_get_prandom_u32() & 1) /* of two that come in turn, one stays */
-		*known = mark;
+	if (!m->found || bpf_get_prandom_u32() & 1) /* of two that come in turn, one stays */
+		*m->place = m->mark;
 	return 0;
+}
+
+static __always_inline int comes_again(__u64 what)
+{
+	struct memory m = memory_of(what);
+
+	return came_before(&m);
 }
 
 /* Makes what is ready for the requester in work.who, of whom `owner` is the hash, of the records of its maker, into
@@ -285,8 +333,7 @@ __noinline int identify(__u32 generation, __u64 owner)
 	number = w->whose.record;
 	if (!set || *(volatile __u32 *)&set->generation != generation || number >= set->count)
 		return 0;
-	number += set->first;
-	record = bpf_map_lookup_elem(&records, &number);
+	record = record_at(number + set->first);
 	if (!record || record->kind == RECORD_NONE)
 		return 0;
 	r = &w->fresh;
@@ -305,7 +352,8 @@ __noinline int identify(__u32 generation, __u64 owner)
 	if (!maker || maker->generation != generation)
 		return 0;
 	r->made.renew = maker->renew;
-	r->payload = record->value;
+	r->payload.hi = record->is_short ? 0 : record->value.hi;
+	r->payload.lo = record->value.lo;
 	r->hashed[0] = bpf_cpu_to_be64(record->client);
 	r->hashed[1] = r->hashed[2] = r->hashed[3] = 0;
 	if (record->kind == RECORD_BY_PREFIX) {
@@ -319,6 +367,7 @@ __noinline int identify(__u32 generation, __u64 owner)
 /* As `identify`, and gets the address into work.made; who has asked before is kept. */
 __noinline int introduce(__u32 generation, __u64 owner)
 {
+	struct memory m = memory_of(owner); /* now, so that the work does not wait for it */
 	__u32 zero = 0;
 	struct dns_work *w;
 
@@ -327,7 +376,7 @@ __noinline int introduce(__u32 generation, __u64 owner)
 	    (w->fresh.made.renew && !seal(&w->fresh, w->who.maker, generation, owner)))
 		return 0;
 	w->made = w->fresh.made;
-	if (comes_again(owner))
+	if (came_before(&m))
 		bpf_map_update_elem(&requesters, &w->who, &w->fresh, BPF_ANY);
 	return 1;
 }

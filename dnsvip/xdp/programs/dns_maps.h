@@ -21,12 +21,15 @@ enum dns_bounds {
 	ACCOUNTS = 65536,  /* of the rate limit */
 	SEEN = 65536,      /* 16 bits of a hash */
 	EDNS_SIZE = 1232,  /* of our OPT records */
-	PAGE_RUNS = 512,   /* of a page of runs */
-	PAGE_LEVELS = 3,
+	GROUP_RUNS = 10,   /* two cache lines */
+	PAGE_GROUPS = 29,  /* eight pages are less than 32 KiB */
+	PAGES_EACH = 8,    /* of an array */
+	RECORDS_EACH = 1008,
+	PAGE_LEVELS = 4,
 	MAX_LISTENERS = 256,
 	RESOLVERS = 16384, /* senders of ECS options that are known */
-	PAGES = 1,         /* resized */
-	RECORDS = 1,       /* resized */
+	PAGES = 1,         /* arrays of pages, resized */
+	RECORDS = 1,       /* the same */
 	TEMPLATES = 16384, /* resized */
 	SIGNATURES = 16384, /* resized */
 	REQUESTERS = 65536 /* resized */
@@ -278,21 +281,37 @@ struct {
 } requesters SEC(".maps");
 
 /* Runs of addresses, sorted: 64 bits of where each begins (an IPv4 address in the upper half), and whose it is, by number;
- * above the leaves, the page below. The last run is repeated up to the end. `first` is of each eighth line, and `second` of
- * each line, so that three lines and an owner are read. */
-struct run_page {
-	__u64 first[PAGE_RUNS / 64];
-	__u64 second[PAGE_RUNS / 8];
-	__u64 start[PAGE_RUNS];
-	__u32 owner[PAGE_RUNS];
+ * above the leaves, the page below. One start more is that of the next group, 0 where that is in another page. */
+struct run_group {
+	__u64 start[GROUP_RUNS + 1];
+	__u32 owner[GROUP_RUNS];
 };
 
-struct {
+/* The last run is repeated up to the end. `first` are the starts of the groups, and the greatest number behind them. Memory is
+ * waited for twice: for the lines of `first`, and for those of a group. */
+struct run_page {
+	__u64 first[(PAGE_GROUPS + 7) / 8 * 8];
+	struct run_group group[PAGE_GROUPS];
+};
+
+/* Arrays of up to 32 KiB with what the kernel has in front of it (some 300 bytes) are in its large pages; greater ones are in
+ * those of 4 KiB, for each of which an address has to be translated (dnsvip/xdp/split_array.py). */
+#define LARGEST_ARRAY (32768 - 512)
+
+struct page_array {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PAGES);
-	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PAGES_EACH);
 	__type(key, __u32);
 	__type(value, struct run_page);
+} pages0 SEC(".maps"); /* the template of the inner maps; not used itself */
+
+_Static_assert(PAGES_EACH * sizeof(struct run_page) <= LARGEST_ARRAY, "pages must be in an array that is small enough");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PAGES);
+	__type(key, __u32);
+	__array(values, struct page_array);
 } pages SEC(".maps");
 
 enum run_step { RUNS_OF_ECS, RUNS_OF_SOURCE, RUN_STEPS };
@@ -310,15 +329,24 @@ struct record {
 	__u64 client;      /* what nonces are hashes of */
 	__u8 kind;
 	__u8 cell[RUN_STEPS]; /* by the step that identified it */
-	__u8 zero[5];
+	__u8 is_short;        /* value.hi is 0: it may be in another cache line */
+	__u8 zero[4];
 };
 
-struct {
+struct record_array {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, RECORDS);
-	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, RECORDS_EACH);
 	__type(key, __u32);
 	__type(value, struct record);
+} records0 SEC(".maps"); /* as above */
+
+_Static_assert(RECORDS_EACH * sizeof(struct record) <= LARGEST_ARRAY, "records must be in an array that is small enough");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, RECORDS);
+	__type(key, __u32);
+	__array(values, struct record_array);
 } records SEC(".maps");
 
 /* A maker's records: where they begin, and how many there are. */

@@ -322,7 +322,6 @@ class _Attached:
         """Close the descriptors."""
         self.missing.close()
         self.samples.close()
-        self.feeder.close()
         if self._link is not None:
             self._link.close()
         self._program.close()

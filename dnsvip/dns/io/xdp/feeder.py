@@ -153,10 +153,6 @@ class Feeder:
             return False
         return self.prefixes.work(end)
 
-    def close(self) -> None:
-        """Give back what is held besides the maps."""
-        self.prefixes.close()
-
     # What the program has missed
 
     def feed(self, event: bytes, now: float) -> None:

@@ -23,6 +23,8 @@ from dnsvip.dns.protection.rrl import kind_of
 from dnsvip.dns.synthesis.issuer import Issuer, Recipe
 from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.zones.lookup import Owner
+from dnsvip.xdp.maps import Map
+from dnsvip.xdp.split_array import SplitArray
 from dnsvip.xdp.structs import ObjectTypes, u64
 
 OBJECT = PROGRAM = "dns"
@@ -42,6 +44,12 @@ def bounds() -> dict[str, int]:
 def reasons() -> dict[str, int]:
     """What packets are counted by, with its number."""
     return {word: number for word, number in TYPES.words("dns_reason", "DNS_").items() if word != "reasons"}
+
+
+def split(outer: Map, value: str, each: str) -> SplitArray:
+    """The arrays of a map of the program that has several, of values of this type; none where it has room for one."""
+    size, number = TYPES.struct(value).size, bounds()[each]
+    return SplitArray(outer, size, number, outer.max_entries if outer.max_entries > 1 else 0)
 
 
 def asked_name(asked: Asked) -> bytes | None:

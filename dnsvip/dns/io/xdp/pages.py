@@ -15,7 +15,7 @@ from itertools import repeat
 from typing import TypeAlias
 
 from dnsvip.dns.io.xdp import image
-from dnsvip.site.identity.rows import Rows
+from dnsvip.site.identity.rows import BLOCK, Rows
 from dnsvip.xdp.maps import Map
 
 _Block: TypeAlias = tuple[int, bool]
@@ -27,31 +27,29 @@ Blocks: TypeAlias = dict[_Block, tuple[Sequence[int], list[int]]]
 SHARED = 0xFFFF_FFFF
 """The owner of a network of 64 bits in which several are."""
 
+_MOST = (1 << 64) - 1
 LOOKED_AT, WRITTEN = 512, 16
 """Blocks that are looked at, or written, between two moments at which others may run."""
 
 
 def pages_for(prefixes: int) -> int:
-    """Pages for so many prefixes, with those that changes leave half full."""
-    return 2 * prefixes * 9 // 8 // image.bounds()["PAGE_RUNS"] + 64 if prefixes else 1
+    """Arrays of pages for so many prefixes, with pages that changes leave half full."""
+    return -(-(2 * prefixes * 9 // 8 // (BLOCK // 2) + 64) // image.bounds()["PAGES_EACH"]) if prefixes else 1
 
 
 class Pages:
-    """The pages of one loaded program; owns the memory that it maps."""
+    """The pages of one loaded program; none where there is room for one array only."""
 
     def __init__(self, pages: Map) -> None:
-        self._runs = image.bounds()["PAGE_RUNS"]
-        self._size = (pages.value_size + 7) // 8 * 8
-        self._memory = pages.writable()
-        self._free = list(range(pages.max_entries - 1, -1, -1)) if pages.max_entries > 1 else []
-
-    def close(self) -> None:
-        """Unmap the memory."""
-        self._memory.close()
+        self._group = image.bounds()["GROUP_RUNS"]
+        self.runs = self._group * image.bounds()["PAGE_GROUPS"]
+        self.array = image.split(pages, "run_page", "PAGES_EACH")
+        self._free = list(range(self.array.max_entries - 1, -1, -1))
+        self._firsts = array("Q", bytes(8 * len(self._free)))
 
     def take(self, starts: array[int], owners: array[int]) -> list[int]:
         """The pages with these runs, none where there is no room."""
-        number = -(-len(starts) // self._runs)
+        number = -(-len(starts) // self.runs)
         if number > len(self._free):
             return []
         size = -(-len(starts) // number)
@@ -66,17 +64,20 @@ class Pages:
 
     def firsts(self, pages: Sequence[int]) -> array[int]:
         """Where their first runs start."""
-        starts: array[int] = array("Q")
-        for page in pages:
-            starts.frombytes(self._memory[page * self._size : page * self._size + 8])
-        return starts
+        return array("Q", [self._firsts[page] for page in pages])
 
     def _write(self, page: int, starts: array[int], owners: array[int]) -> None:
-        missing = self._runs - len(starts)
+        missing, group = self.runs - len(starts), self._group
         starts.extend(repeat(starts[-1], missing))
         owners.extend(repeat(owners[-1], missing))
-        data = b"".join((starts[::64].tobytes(), starts[::8].tobytes(), starts.tobytes(), owners.tobytes()))
-        self._memory[page * self._size : page * self._size + len(data)] = data
+        firsts = starts[::group]
+        firsts.extend(repeat(_MOST, -len(firsts) % 8))
+        starts.append(0)
+        parts = [firsts.tobytes()]
+        for at in range(0, self.runs, group):
+            parts += starts[at : at + group + 1].tobytes(), owners[at : at + group].tobytes()
+        self._firsts[page] = starts[0]
+        self.array.put(page, b"".join(parts))
 
 
 class RunTree:
@@ -135,11 +136,11 @@ class RunTree:
 
     def _build(self, leaves: Sequence[int]) -> Iterator[None]:
         """Put pages above others until there is one."""
-        level, levels, most = leaves, 1, image.bounds()
-        while len(level) > 1 and levels < most["PAGE_LEVELS"]:
+        level, levels, runs = leaves, 1, self._pages.runs
+        while len(level) > 1 and levels < image.bounds()["PAGE_LEVELS"]:
             first = len(self._above)
-            for at in range(0, len(level), most["PAGE_RUNS"]):
-                below = level[at : at + most["PAGE_RUNS"]]
+            for at in range(0, len(level), runs):
+                below = level[at : at + runs]
                 page = self._pages.take(self._pages.firsts(below), array("I", below))
                 if not page:
                     return
@@ -177,6 +178,3 @@ def runs_of(rows: Rows, at: int) -> tuple[array[int], array[int]]:
             starts.append(key + 1)
             whose.append(owner)
     return starts, whose
-
-
-_MOST = (1 << 64) - 1

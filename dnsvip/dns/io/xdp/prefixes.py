@@ -50,10 +50,10 @@ class Prefixes:
         self._special: Sequence[Apart] = ()
         self._work: Iterator[None] | None = None
 
-    def close(self) -> None:
-        """Unmap the memory of the maps."""
-        self._pages.close()
-        self._records.close()
+    @property
+    def memory(self) -> int:
+        """Bytes of kernel memory of runs and records."""
+        return self._pages.array.memory + self._records.array.memory
 
     def use(self, fast: FastPath, generation: int, *, same_names: bool) -> None:
         """Identify as this fast path does, once `work` has been done; the program must have the generation by then."""

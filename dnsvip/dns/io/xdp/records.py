@@ -32,15 +32,15 @@ AT_ONCE = 256
 CellOf = Callable[[Step | None, Kind, str | None], int | None]
 """The number of an address by how it is counted (`Cells.of_address`)."""
 
-_RECORD = Struct("=QQQBBB5x")
+_RECORD = Struct("=QQQBBB?4x")
 _LONG = (1 << 64) - 1
 _SOMEBODY = Requester(IPv6Address("2001:db8::1"))
 """A requester whose prefix shows in what depends on it."""
 
 
 def records_for(prefixes: int) -> int:
-    """Records for so many prefixes, each of a client of its own, of one maker."""
-    return prefixes + 4096 if prefixes else 1
+    """Arrays of records for so many prefixes, each of a client of its own, of one maker."""
+    return -(-(prefixes + 4096) // image.bounds()["RECORDS_EACH"]) if prefixes else 1
 
 
 @dataclass(slots=True)
@@ -54,20 +54,16 @@ class _Region:
 
 
 class Records:
-    """The records of one loaded program. Owns the memory that it maps."""
+    """The records of one loaded program."""
 
     def __init__(self, records: Map, sets: Map, cell_of: CellOf) -> None:
-        self._memory, self._sets, self._cell_of = records.writable(), sets, cell_of
-        self._most = records.max_entries if records.max_entries > 1 else 0
+        self.array, self._sets, self._cell_of = image.split(records, "record", "RECORDS_EACH"), sets, cell_of
+        self._most = self.array.max_entries
         self._regions: dict[int, _Region] = {}
         self._next = 0
         self._is_untidy = False
         self.is_lacking = False
         """Whether a maker has no room."""
-
-    def close(self) -> None:
-        """Unmap the memory."""
-        self._memory.close()
 
     def forget(self) -> None:
         """Give all room back, for makers that are no more."""
@@ -142,8 +138,7 @@ class Records:
             self._put(behind + n, [record])
 
     def _put(self, first: int, records: Sequence[bytes]) -> None:
-        data = b"".join(records)
-        self._memory[first * _RECORD.size : first * _RECORD.size + len(data)] = data
+        self.array.put(first, b"".join(records))
 
     def _publish(self, number: int, first: int, count: int, generation: int) -> None:
         """Have the program read a maker's records; what has its generation is whole."""
@@ -177,7 +172,9 @@ class _Makes:
             cells = self._cells_of(Kind.ENCODED, client.tier, self._steps) if made else None
             if made and cells and self._has_maker(made[0]):
                 payload = made[1]
-                return _RECORD.pack(payload >> 64, payload & _LONG, client.id, self._kinds["client"], *cells)
+                return _RECORD.pack(
+                    payload >> 64, payload & _LONG, client.id, self._kinds["client"], *cells, not payload >> 64
+                )
         return self.of_somebody(Classified(client, None), self._steps)
 
     def of_somebody(self, who: Classified, steps: Sequence[Step | None]) -> bytes:
@@ -196,7 +193,7 @@ class _Makes:
             if vip is None or cells is None:
                 return _NONE
             address = vip.address << 128 - 8 * LENGTH[self._hole.rtype]
-            return _RECORD.pack(address >> 64, address & _LONG, 0, self._kinds["stays"], *cells)
+            return _RECORD.pack(address >> 64, address & _LONG, 0, self._kinds["stays"], *cells, False)
         issuer, recipe = made
         is_by_prefix = who.client is None and any(recipe.hashed)
         cells = self._cells_of(Kind.ENCODED, who.tier, steps)
@@ -208,7 +205,7 @@ class _Makes:
             payload &= ~(bits << shift)
         kind = self._kinds["by-prefix" if is_by_prefix else "client"]
         client = who.client.id if who.client else 0
-        return _RECORD.pack(payload >> 64, payload & _LONG, client, kind, *cells)
+        return _RECORD.pack(payload >> 64, payload & _LONG, client, kind, *cells, not payload >> 64)
 
     def _cells_of(self, kind: Kind, tier: str | None, steps: Sequence[Step | None]) -> tuple[int, int] | None:
         """Where an address is counted, by each of the steps; None where there are no more numbers."""

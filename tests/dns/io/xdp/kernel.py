@@ -203,10 +203,7 @@ def loaded(
     try:
         os.sched_setaffinity(0, {min(before)})  # each processor counts its own samples
         kernel = Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53), fixed_time=fixed_time)
-        try:
-            yield kernel
-        finally:
-            kernel.feeder.close()
+        yield kernel
     finally:
         os.sched_setaffinity(0, before)
         for descriptor in (program, set_cipher, *maps.values()):

@@ -179,7 +179,7 @@ def test_no_room() -> None:
     random = Random(5)
     snapshot = site_of(clients_of(random, range(2000, 5000), set()), order, anonymous)
     plain, behind = Engine(snapshot), Engine(snapshot)
-    for room in ({**ROOM, "pages": 6}, {**ROOM, "records": 100}, {"pages": 1, "records": 1}):
+    for room in ({**ROOM, "pages": 2}, {**ROOM, "records": 2}, {"pages": 1, "records": 1}):
         with loaded(FastPath(behind), **room) as kernel:
             ready(kernel)
             assert kernel.feeder.prefixes.is_lacking == (room["pages"] > 1)
