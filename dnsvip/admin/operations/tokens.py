@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar
 
 from aiohttp import web
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
@@ -39,6 +39,13 @@ def _network(value: Any) -> str:
     return str(ip_network(value))
 
 
+def _not_empty(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    """A list without scopes would not be nothing but everything."""
+    if not scopes:
+        raise ValueError("must name a scope; left out it is all that you may")
+    return scopes
+
+
 NetworkText = Annotated[
     str, BeforeValidator(_network), WithJsonSchema({"type": "string", "examples": ["192.0.2.0/24", "::1"]})
 ]
@@ -51,7 +58,9 @@ class Allowance:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     role: Annotated[str, Field(json_schema_extra={"enum": list(ROLES)})] | None = None
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=32)] = ()  # an empty list is not "everything"
+    scopes: Annotated[
+        tuple[Scope, ...], Field(max_length=32, json_schema_extra={"minItems": 1}), AfterValidator(_not_empty)
+    ] = ()
     networks: Annotated[tuple[NetworkText, ...], Field(max_length=64)] = ()
     expires_in: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
     per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
