@@ -23,7 +23,7 @@ import dns.xfr
 import dns.zone
 
 from dnsvip.dns.io.asking import by_stream, by_udp
-from dnsvip.dns.protocol.answer import AnswerFault, is_answer, read_answer, serial_in
+from dnsvip.dns.protocol.answer import Answer, AnswerFault, is_answer, rcode_text, read_answer, serial_in
 from dnsvip.dns.protocol.tsig import check_answer
 from dnsvip.dns.replication.fetched import Fetched, TransferError, held, taken
 from dnsvip.site import TsigKey, Zone, parse_endpoint
@@ -43,7 +43,9 @@ MOST_BYTES = 256 << 20
 """Of the messages of one transfer."""
 
 _LENGTH = struct.Struct("!H")
-_FAULTS = (dns.exception.DNSException, OSError, ValueError, EOFError, IndexError, struct.error)
+_FORGERIES = (dns.exception.DNSException, ValueError, IndexError, struct.error)
+"""What an answer raises that cannot be read, or whose signature is wrong."""
+_FAULTS = (*_FORGERIES, OSError, EOFError)
 
 
 def address_of(primary: str) -> str:
@@ -55,15 +57,10 @@ async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
     """The serial that a primary has; raises TransferError where it does not say."""
     query = dns.message.make_query(zone.name, dns.rdatatype.SOA, flags=0)
     _sign(query, key)
-    wire = query.to_wire()
     try:
-        data = await _answer(wire, primary, zone)
-        answer = read_answer(wire, data)
-        if key is not None and answer.tsig_at:
-            check_answer(data, answer.tsig_at, query.keyring, query.mac or b"", time.time())
+        data, answer = await _answer(query, primary, zone)
         if answer.rcode or not answer.authoritative:
-            what = dns.rcode.to_text(dns.rcode.Rcode(answer.rcode)) if answer.rcode else "without authority"
-            raise TransferError(f"answers {what}")
+            raise TransferError(f"answers {rcode_text(answer.rcode) if answer.rcode else 'without authority'}")
         if key is not None and not answer.tsig_at:
             raise TransferError("answers unsigned")
         if not answer.found:
@@ -73,21 +70,29 @@ async def serial_at(primary: str, zone: Zone, key: TsigKey | None) -> int:
         raise TransferError(_said(error)) from None
 
 
-async def _answer(query: bytes, primary: str, zone: Zone) -> bytes:
+async def _answer(query: dns.message.Message, primary: str, zone: Zone) -> tuple[bytes, Answer]:
     """The answer of a primary: over TLS, or by UDP, and by TCP where that has none that is good. Knot answers for
     catalogs by TCP alone."""
     (address, port), tls = _place(primary)
+    wire = query.to_wire()
     if tls is None:
-        with suppress(TimeoutError, AnswerFault):
-            data = await by_udp(query, address, port, ASK_SECONDS)
-            answer = read_answer(query, data)
+        with suppress(TimeoutError, *_FORGERIES):
+            data = await by_udp(wire, address, port, ASK_SECONDS)
+            answer = _read(query, wire, data)
             if not answer.rcode and not answer.truncated:
-                return data
-    context = None if tls is None else _context(zone)
-    data = await by_stream(query, address, port, ASK_SECONDS, context, tls)
-    if not is_answer(query, data):
+                return data, answer
+    data = await by_stream(wire, address, port, ASK_SECONDS, None if tls is None else _context(zone), tls)
+    if not is_answer(wire, data):
         raise AnswerFault("answers another question")
-    return data
+    return data, _read(query, wire, data)
+
+
+def _read(query: dns.message.Message, wire: bytes, data: bytes) -> Answer:
+    """What an answer says, whose signature is verified where it has one and the question too."""
+    answer = read_answer(wire, data)
+    if query.keyring is not None and answer.tsig_at:
+        check_answer(data, answer.tsig_at, query.keyring, query.mac or b"", time.time())
+    return answer
 
 
 def fetch(zone: Zone, primary: str, key: TsigKey | None) -> Fetched:

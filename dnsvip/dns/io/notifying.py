@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import dns.message
-import dns.rcode
 
 from dnsvip.dns.io.asking import by_udp
+from dnsvip.dns.protocol.answer import rcode_text
 from dnsvip.dns.replication.notices import DNS_PORT, PAUSES, Target
 from dnsvip.fair_places import FairPlaces
 
@@ -46,8 +46,8 @@ class Sending:
                 await asyncio.sleep(pause)
                 wrong = f"cannot be reached: {error.strerror or error}"
                 continue
-            rcode = dns.rcode.Rcode(answer[3] & 15)
-            return None if rcode == dns.rcode.NOERROR else f"answers {dns.rcode.to_text(rcode)}"
+            rcode = answer[3] & 15
+            return f"answers {rcode_text(rcode)}" if rcode else None
         return wrong
 
     async def addresses_of(self, zone: str, name: str) -> list[Target]:

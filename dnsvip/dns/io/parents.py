@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import dns.message
-import dns.rcode
 import dns.rdatatype
 
 from dnsvip.dns.io.asking import by_stream, by_udp
-from dnsvip.dns.protocol.answer import AnswerFault, is_answer, read_answer
+from dnsvip.dns.protocol.answer import AnswerFault, is_answer, rcode_text, read_answer
 from dnsvip.errors import DnsvipError, cut
 
 SECONDS = 5.0
@@ -65,8 +64,7 @@ async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
     except AnswerFault as error:
         raise NoAnswer(f"parent {server}: sends what is no answer: {error}") from None
     if answer.rcode:
-        text = dns.rcode.to_text(dns.rcode.Rcode(answer.rcode))
-        raise ParentLacks(f"parent {server}: answers {text} to the question for the DS")
+        raise ParentLacks(f"parent {server}: answers {rcode_text(answer.rcode)} to the question for the DS")
     return {_record(data[at:end]) for at, end in answer.found if end - at > _DS_HEAD}
 
 

@@ -56,7 +56,7 @@ class Guesses:
     def refuses(self, source: Address, now: float) -> bool:
         """Whether tokens from a source are refused unseen at `now` (unix seconds)."""
         record = self._records.get(_network(source)) if len(self._records) else None
-        return record is not None and now < record.until
+        return record is not None and record.until - REFUSED <= now < record.until  # earlier: a clock was set back
 
     def knows(self, source: Address, digest: str) -> bool:
         """Whether a token was good before from a source's network, by its digest."""
@@ -70,7 +70,7 @@ class Guesses:
     def suspects(self, source: Address, now: float) -> bool:
         """Whether a wrong token has come in the name of a source's network lately."""
         until = self._suspects.get(_network(source)) if len(self._suspects) else None
-        return until is not None and now < until
+        return until is not None and until - WITHIN <= now < until
 
     def suspect(self, source: Address, now: float) -> None:
         """Note a wrong token from an address that may be forged."""

@@ -10,6 +10,8 @@ from struct import Struct
 from struct import error as struct_error
 from typing import NamedTuple
 
+import dns.rcode
+
 from dnsvip.dns.protocol.message import HEADER_SIZE, Flag, Opcode, Rcode, Type
 from dnsvip.dns.protocol.names import NameFault, read_name
 from dnsvip.dns.protocol.tsig import expanded_name
@@ -83,6 +85,11 @@ def read_answer(query: bytes, wire: bytes) -> Answer:
         raise AnswerFault(f"cannot be read: {error}") from None
     flags = int.from_bytes(wire[2:4], "big")
     return Answer(wire[3] & 15, bool(flags & Flag.AA), bool(flags & Flag.TC), tuple(found), tsig_at)
+
+
+def rcode_text(rcode: int) -> str:
+    """An rcode by its name, a number that is nobody's as such."""
+    return dns.rcode.to_text(dns.rcode.Rcode.make(rcode))
 
 
 def serial_in(wire: bytes, data: tuple[int, int]) -> int:

@@ -124,6 +124,18 @@ def test_a_forged_source_locks_nobody_out() -> None:
     assert check.failures == 2 * guesses.GUESSES
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    """Refusals and suspicions of a time that is yet to come end, however far the clock was ahead."""
+    check = guesses.Guesses()
+    for number in range(guesses.GUESSES):
+        check.note(HERE, str(number), NOW)
+    check.suspect(HERE, NOW)
+    assert check.refuses(HERE, NOW)
+    assert check.suspects(HERE, NOW)
+    assert not check.refuses(HERE, NOW - 86_400)
+    assert not check.suspects(HERE, NOW - 86_400)
+
+
 def test_one_wrong_token_again_and_again_locks_nobody_out() -> None:
     """A device that was never told of the new token does not count as who guesses, nor do guesses that come slowly."""
     check = TokenCheck(TokenTable(TOKENS))

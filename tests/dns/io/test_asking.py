@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import dns.flags
 import dns.message
+import dns.tsig
 import pytest
 
 from dnsvip.dns.io import asking
@@ -19,27 +20,30 @@ from dnsvip.dns.io.notifying import Sending
 from dnsvip.dns.io.parents import ParentLacks, check_parents
 from dnsvip.dns.replication.fetched import TransferError
 from dnsvip.dns.replication.notices import notice
-from dnsvip.site import Zone
+from dnsvip.site import TsigKey, Zone
+from tests.dns.world import SECRET
 from tests.ports import free_port
 
 NAME = "example.test"
 ZONE = Zone(NAME, "", primaries=("192.0.2.1",))
 SOA = dns.message.from_text("id 1\n;ANSWER\nexample.test. 60 IN SOA a. b. 7 1 1 1 1\n").answer[0]
 
+RIGHT = dns.tsig.Key("acme-key", SECRET, "hmac-sha256")
+
 Answer = Callable[[bytes], list[bytes]]
 
 
 def heavy(query: bytes, *, size: int = 65_400) -> bytes:
     """An answer of thousands of records, each with a name of 122 labels by pointers, of which dnspython needs 15 s."""
-    question = query[12 : query.index(b"\0", 12) + 5]
-    at = 12 + len(question)
+    asked = question(query)
+    at = 12 + len(asked)
     body = bytearray(b"\1a" * 120 + b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + bytes(4))
     records = 1
-    while 12 + len(question) + len(body) < size:
+    while at + len(body) < size:
         body += struct.pack("!HHHIHH", 0xC000 | at, 2, 1, 0, 2, 0xC000 | at)
         records += 1
     head = query[:2] + bytes((0x84 | query[2], 0)) + struct.pack("!HHHH", 1, records, 0, 0)
-    return head + question + bytes(body)
+    return head + asked + bytes(body)
 
 
 @contextmanager
@@ -115,6 +119,10 @@ async def test_an_answer_that_is_heavy(ask: Callable[[int], object], monkeypatch
         assert time.thread_time() - began < 0.5
 
 
+def question(query: bytes) -> bytes:
+    return query[12 : query.index(b"\0", 12) + 5]
+
+
 def soa_answer(query: bytes, serial: int = 7) -> bytes:
     """A good answer."""
     answer = dns.message.make_response(dns.message.from_wire(query))
@@ -150,6 +158,36 @@ async def test_answers_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(lambda query: [soa_answer(query)[:length]]) as port:
         for length in range(12, whole):  # noqa: B007 - the server's
             assert await serial(port) != "7"
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("rcode", [5, 12, 15])
+async def test_rcodes(ask: Callable[[int], object], rcode: int) -> None:
+    """Any rcode is said, also one that has no name: a secondary's cost the other secondaries their notice."""
+    with server(
+        lambda query: [query[:2] + bytes((0x80 | query[2], rcode)) + b"\0\1" + bytes(6) + question(query)]
+    ) as port:
+        said = await ask(port)  # type: ignore[misc]
+    assert "answers REFUSED" in said if rcode == 5 else f"answers {rcode}" in said
+
+
+async def test_a_forged_signature() -> None:
+    """A datagram with a wrong signature is not the answer: the primary is asked by TCP."""
+    key = TsigKey("acme-key", SECRET)
+
+    def answer(query: bytes) -> list[bytes]:
+        asked = dns.message.from_wire(query, keyring=RIGHT)
+        by_udp.append(query)
+        made = dns.message.make_response(asked)
+        made.flags |= dns.flags.AA
+        made.answer.append(SOA)
+        wire = made.to_wire()
+        return [wire[:-20] + bytes(20 * (len(by_udp) == 1)) + wire[-20:][20 * (len(by_udp) == 1) :]]
+
+    by_udp: list[bytes] = []
+    with server(answer) as port:
+        assert await serial_at(f"127.0.0.1:{port}", ZONE, key) == 7
+    assert len(by_udp) == 2
 
 
 async def test_truncated() -> None:
