@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from time import perf_counter
 from typing import Protocol, TypeAlias
@@ -85,7 +85,7 @@ class Gate:
         self.streams: dict[Admitted, _Place] = {}
         self.turns, self.handshakes = StreamTurns(), StreamTurns()
         self.buffer = bytearray(READ)
-        self._sources: Counter[Network] = Counter()
+        self._sources: dict[Network, int] = {}
         self._crowds: Crowds[Admitted] = Crowds()
 
     def enter(self, stream: Admitted) -> bool:
@@ -93,7 +93,7 @@ class Gate:
         sources, per_source = self._sources, self.limits.per_source
         place = () if stream.source in self.front_ends else _place(stream.source)
         for counted, times in place:
-            if sources[counted] >= times * per_source:
+            if sources.get(counted, 0) >= times * per_source:
                 return False
         network = _network(place)
         while len(self.streams) >= self.limits.connections and (gone := self._crowds.in_the_way(network)) is not None:
@@ -101,7 +101,7 @@ class Gate:
             gone.evict()
         self.streams[stream] = place
         for counted, _ in place:
-            sources[counted] += 1
+            sources[counted] = sources.get(counted, 0) + 1
         self._crowds.add(network, stream)
         return True
 
@@ -113,8 +113,8 @@ class Gate:
         sources = self._sources
         self._crowds.remove(_network(place), stream)
         for network, _ in place:
-            if sources[network] > 1:
-                sources[network] -= 1
+            if (number := sources[network]) > 1:
+                sources[network] = number - 1
             else:
                 del sources[network]
 
@@ -189,9 +189,11 @@ _Place: TypeAlias = Sequence[tuple[Network, int]]
 """What a connection is counted by, and how many times `per_source` each may have; none while it has no source."""
 
 
+@lru_cache(1024)
 def _place(source: IPv4Address | IPv6Address) -> _Place:
+    """Kept for those who connect again and again, as resolvers do: working it out takes as long as the rest."""
     bits, number = source.max_prefixlen, int(source)
-    return [((length, number >> bits - length), times) for length, times in PREFIXES[source.version]]
+    return tuple(((length, number >> bits - length), times) for length, times in PREFIXES[source.version])
 
 
 def _network(place: _Place) -> Network | None:

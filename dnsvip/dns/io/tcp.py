@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from socket import AF_INET, AF_INET6, inet_pton
@@ -369,6 +370,7 @@ class Stream(asyncio.BufferedProtocol):
             self.give_up("idle" if self._application is not None else "handshake_slow")
 
 
+@lru_cache(1024)
 def _address(text: str) -> IPv4Address | IPv6Address:
     """The address of a peer. From its bytes, as `ip_address` takes its text apart for longer than its place takes."""
     if ":" in text:

@@ -39,14 +39,16 @@ class Crowds(Generic[M]):
 
     def add(self, network: Network | None, member: M) -> None:
         """Add a member that is not in it."""
-        members = self._members.setdefault(network, OrderedDict())
+        members = self._members.get(network)
+        if members is None:
+            members = self._members[network] = OrderedDict()
         members[member] = None
         self._resized(network, len(members) - 1, len(members))
 
     def remove(self, network: Network | None, member: M) -> None:
         """Remove a member, if it is in it."""
-        members = self._members.get(network, OrderedDict())
-        if member not in members:
+        members = self._members.get(network)
+        if members is None or member not in members:
             return
         del members[member]
         if not members:
@@ -67,11 +69,14 @@ class Crowds(Generic[M]):
         return next(iter(self._members[crowd]))
 
     def _resized(self, network: Network | None, before: int, after: int) -> None:
+        sizes = self._sizes
         if before:
-            del self._sizes[before][network]
-            if not self._sizes[before]:
-                del self._sizes[before]
+            del sizes[before][network]
+            if not sizes[before]:
+                del sizes[before]
         if after:
-            self._sizes.setdefault(after, OrderedDict())[network] = None
-        if after > self._most or self._most not in self._sizes:
+            if after not in sizes:
+                sizes[after] = OrderedDict()
+            sizes[after][network] = None
+        if after > self._most or self._most not in sizes:
             self._most = after

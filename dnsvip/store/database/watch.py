@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import StoreError
-from dnsvip.store.database.database import Database, current_generation
+from dnsvip.store.database.database import BUSY_SECONDS, Database, current_generation, generation_of
+from dnsvip.store.database.file_watch import FileWatch, Replaced
 
 CHANNEL = "dnsvip"
-POLL_SECONDS = 0.1
 SLOW_POLL_SECONDS = 5.0
 SILENT_SECONDS = 5.0
 """How long a server may take for its generation."""
@@ -79,19 +79,22 @@ def _generations(database: Database) -> AsyncGenerator[int]:
 
 
 async def _sqlite(database: Database) -> AsyncGenerator[int]:
-    inode = _inode(database)
-    async with database.listen() as connection:
-        version, driver = None, (await connection.get_raw_connection()).driver_connection
-        assert driver is not None  # noqa: S101 - for mypy
-        while _inode(database) == inode:
-            # Rises with every commit of another connection, and this one never writes. SQLAlchemy would take ten times
-            # as long, and this is most of what an idle node does.
-            seen = await driver.execute_fetchall("PRAGMA data_version")
-            if seen != version:
-                version = seen
-                yield await current_generation(connection)
-            await asyncio.sleep(POLL_SECONDS)
-    # The file was replaced: connections to the old one never see another change.
+    loop, seen = asyncio.get_running_loop(), asyncio.Queue[object]()
+
+    def tell(what: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(seen.put_nowait, what)
+
+    watch = FileWatch(database.path, BUSY_SECONDS, tell)
+    watch.start()
+    try:
+        with database.translating():
+            while not isinstance(what := await seen.get(), Replaced):
+                if isinstance(what, Exception):
+                    raise what
+                yield generation_of(what)
+    finally:
+        watch.stop()
     await database.close()
 
 
@@ -146,10 +149,3 @@ async def _wait(woken: asyncio.Event, seconds: float) -> None:
             await woken.wait()
     except TimeoutError:
         return
-
-
-def _inode(database: Database) -> int:
-    try:
-        return database.path.stat().st_ino
-    except OSError as error:
-        raise StoreError(f"database {database.label}: {error.strerror}") from error
