@@ -20,6 +20,7 @@ from dnsvip.site import Cluster, Site
 from dnsvip.site.node_dns import XdpSettings
 from dnsvip.site.node_file import DispatchSettings, NodeConfig
 from dnsvip.store import KeyEncryptionKey
+from dnsvip.store.database.dsn import hidden
 from dnsvip.store.database.tables import SCHEMA
 from dnsvip.store.examine import Examined, examine
 from dnsvip.store.secrets.sources import VARIABLE
@@ -84,7 +85,7 @@ async def _database(node: NodeConfig, kek: KeyEncryptionKey | None) -> tuple[dat
     try:
         examined = await examine(node.database, kek, node.database_listen)
     except StoreError as error:
-        return data.Database(node.database.partition("@")[2], SCHEMA, error=str(error)), None
+        return data.Database(hidden(node.database), SCHEMA, error=str(error)), None
     database = data.Database(
         examined.label,
         SCHEMA,

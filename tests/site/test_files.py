@@ -236,6 +236,14 @@ def test_deep_nesting(tmp_path: Path, text: str) -> None:
         load_site(tmp_path / "deep.toml")
 
 
+def test_a_very_long_number(tmp_path: Path) -> None:
+    """A number of more digits than Python reads makes a file a wrong one, too."""
+    (tmp_path / "long.toml").write_text("x = " + "9" * 5000)
+    for load in (load_site, load_node):
+        with pytest.raises(ConfigError, match="is not TOML"):
+            load(tmp_path / "long.toml")
+
+
 def test_a_file_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no end is not read for ever, whether it is the site file or a zone file."""
     monkeypatch.setattr("dnsvip.site.io.files.MOST_BYTES", 1 << 20)

@@ -46,6 +46,9 @@ def test_each_server_has_a_url(url: str, expected: list[str]) -> None:
         ("postgresql://u:hunter2@h1,h2", "names no database"),
         ("postgresql://u:hunter2@h1,h2/db?target_session_attrs=standby", "standby: must be read-write or primary"),
         ("postgresql://u:hunter2@/db?host=a,b,c&port=1,2", "2 ports for 3 hosts"),
+        ("postgresql://u:hunter2@[::1/db", "is no URL"),
+        ("postgresql://u:hunter2\u2100@h/db", "is no URL"),
+        ("postgresql://u:hunter2#@h/db", "names no database"),
     ],
 )
 def test_invalid_urls_are_refused(url: str, message: str) -> None:
@@ -59,3 +62,12 @@ def test_passwords_are_hidden() -> None:
     """A password is hidden in the authority and in the parameters."""
     shown = hidden("postgresql://u:hunter2@h1,h2/db?sslpassword=hunter3&password=hunter4&sslmode=require")
     assert shown == "postgresql://u:***@h1,h2/db?sslpassword=***&password=***&sslmode=require"
+    assert hidden("postgresql://u@h/db?sslmode=require") == "postgresql://u@h/db?sslmode=require"
+    assert hidden("postgresql://h:5432/db") == "postgresql://h:5432/db"
+
+
+@pytest.mark.parametrize("letter", ["/", "?", "#", "@", ":", "[", "\n", "\u2100", "%", " ", "&"])
+def test_passwords_that_break_the_url_are_hidden(letter: str) -> None:
+    """A password that is not percent-encoded, so that the URL means something else, is in no message either."""
+    shown = hidden(f"postgresql://u:hun{letter}ter2@h/db")
+    assert shown == "postgresql://u:***@h/db"

@@ -101,7 +101,7 @@ def _read_toml(path: Path, wanted: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:
         raise ConfigError(deep) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # neither UTF-8 nor TOML, or a number of thousands of digits
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     if is_deep(tables):
         raise ConfigError(deep)

@@ -21,7 +21,10 @@ def single_hosts(url: str) -> list[str]:
 
     With several hosts, only one that accepts writes will do, so `target_session_attrs` defaults to read-write.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its text may quote the password
+        raise StoreError(f"database {hidden(url)}: is no URL: must be {FORM}") from None
     query = parse_qsl(parts.query, keep_blank_values=True)
     named = dict(query)
     if parts.fragment or not (parts.path.strip("/") or named.get("dbname")):
@@ -48,9 +51,7 @@ def single_hosts(url: str) -> list[str]:
 
 
 def hidden(url: str) -> str:
-    """The URL with its passwords masked, for messages."""
-    parts = urlsplit(url)
-    user, at, hosts = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    query = re.sub(r"(^|&)((?:ssl)?password)=[^&]*", r"\1\2=***", parts.query)
-    return urlunsplit((parts.scheme, f"{name}{':***' if colon else ''}{at}{hosts}", parts.path, query, ""))
+    """The URL with its passwords masked, for messages: also where it is none, as a password has an `/`, `?` or `#` that
+    is not percent-encoded."""
+    masked = re.sub(r"^([a-z]*://[^:/?#@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", masked)
