@@ -29,12 +29,12 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from dnsvip.dns.io.listen import Endpoint
-from dnsvip.dns.io.server import DnsServer, Load
+from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.budget import Budget, Look
 from dnsvip.dns.io.xdp.feeder import Feeder
 from dnsvip.dns.io.xdp.pages import pages_for
-from dnsvip.dns.io.xdp.ports import PortLosses
+from dnsvip.dns.io.xdp.ports import SharedLoad
 from dnsvip.dns.io.xdp.records import records_for
 from dnsvip.dns.io.xdp.samples import TAKERS, Samples
 from dnsvip.dns.protection.sources import source_of
@@ -83,7 +83,7 @@ class KernelAnswers:
         self._waiting: FairQueue[bytes] = FairQueue(MOST_WAITING)
         self._failures = 0
         self._budget, self._load = Budget(), (server.load(), time.monotonic())
-        self._losses = PortLosses() if server.workers > 1 else None
+        self._shared = SharedLoad(server)
 
     async def start(self) -> None:
         """Answer, unless another process does. Call it when the server listens. Raises PlatformError for a machine or
@@ -153,7 +153,7 @@ class KernelAnswers:
 
     def _weigh(self, now: float) -> None:
         """Leave to the server what it can do (`time.monotonic`)."""
-        (before, at), load = self._load, self._read_load()
+        (before, at), load = self._load, self._shared.read() if self._attached else self._server.load()
         self._load = load, now
         refused = 0 if self._budget.rate is None or self._attached is None else self._attached.refused()
         done, lost, spent = load.done - before.done, load.lost - before.lost, load.spent - before.spent
@@ -161,19 +161,6 @@ class KernelAnswers:
             self._server.forget_waiting()
         if self._attached is not None:
             self._attached.feeder.leave_up(self._budget.rate)
-
-    def _read_load(self) -> Load:
-        """How the server keeps up, and where this process feeds the program, how others do at the same ports."""
-        load = self._server.load()
-        if self._losses is None or self._attached is None:
-            return load
-        try:
-            lost, held = self._losses.look(self._server.endpoints)
-        except OSError as error:
-            log.warning("cannot see what other workers lose", error=str(error), advice="load the module udp_diag")
-            self._losses = None
-            return load
-        return load._replace(lost=load.lost + lost, held=max(load.held, held))
 
     def _feed(self, end: float) -> None:
         """Have the program know what it has missed, until the time is over (`time.monotonic`)."""

@@ -8,7 +8,10 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import NamedTuple
 
+import structlog
+
 from dnsvip.dns.io.listen import Endpoint
+from dnsvip.dns.io.server import DnsServer, Load
 from dnsvip.dns.io.udp import MEMORY
 
 _SOCK_DIAG, _BY_FAMILY, _DUMP, _DONE, _ERROR = 4, 20, 0x301, 3, 2
@@ -17,6 +20,8 @@ _MEMINFO = 7
 _HEAD, _ASKED, _SOCKET, _ATTRIBUTE = Struct("=IHHII"), Struct("=BBBxI2s46x"), Struct("=8x16s20x8s20x"), Struct("=HH")
 _NUMBER = Struct("=i")
 _ANY_STATE, _BUFFER = 0xFFFF_FFFF, 1 << 16
+
+log = structlog.get_logger()
 
 
 class _Socket(NamedTuple):
@@ -44,6 +49,26 @@ class PortLosses:
         self._lost += sum(number - before.get(cookie, 0) for cookie, number in lost.items())
         self._known = lost
         return self._lost, max((each.held for each in sockets.values()), default=0)
+
+
+class SharedLoad:
+    """How a server keeps up together with the other workers at its ports."""
+
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+        self._losses = PortLosses() if server.workers > 1 else None
+        self._lost = 0
+
+    def read(self) -> Load:
+        """The server's load, with what any worker has lost, and holds."""
+        load, held = self._server.load(), 0
+        if self._losses is not None:
+            try:
+                self._lost, held = self._losses.look(self._server.endpoints)
+            except OSError as error:
+                log.warning("cannot see what other workers lose", error=str(error), advice="load the module udp_diag")
+                self._losses = None
+        return load._replace(lost=load.lost + self._lost, held=max(load.held, held))
 
 
 def _sockets(endpoint: Endpoint) -> Iterator[_Socket]:

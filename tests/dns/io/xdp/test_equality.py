@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -20,8 +20,8 @@ from dnsvip.dns.protection.rrl import Limiter, LimitVerdict, slipped
 from dnsvip.dns.protocol.names import flat_name
 from dnsvip.dns.querylog import Sample, record
 from dnsvip.dns.reply import DnsOutcome, Reply
-from dnsvip.site import DnssecAlgorithm, DnssecDenial, Snapshot, Zone
-from dnsvip.site.node_dns import RateLimit
+from dnsvip.site import Client, Cluster, DnssecAlgorithm, DnssecDenial, Match, Snapshot, Step, Zone
+from dnsvip.site.node_dns import Listener, RateLimit
 from dnsvip.telemetry.sample_log import Every
 from tests.dns.dnssec.signed import ED25519, P256, signed
 from tests.dns.hotpath import test_fastpath
@@ -29,7 +29,7 @@ from tests.dns.hotpath.test_fastpath import BIG, ECS, JAR, Requesters, changed, 
 from tests.dns.io.xdp.kernel import DROPPED, Kernel, loaded
 from tests.dns.world import world_snapshot
 from tests.long import long_or
-from tests.samples import NOW
+from tests.samples import NOW, snapshot_of
 
 SOURCES = [
     ip_address(text)
@@ -53,12 +53,35 @@ ROUNDS, BATCH, BATCHES = 6, 50, long_or(60, long=3400)
 """6 times 3400 times 50 are more than a million questions, a sample is a fiftieth of them."""
 
 
-@pytest.fixture(scope="module")
-def snapshot() -> Snapshot:
-    world = replace(world_snapshot(), cookie_secrets=(bytes(range(16)), bytes(16)))
-    zones = {**world.site.zones, "big.test": Zone("big.test", BIG)}
-    classify = replace(world.site.classify, trust_ecs_from=TRUSTED)
-    return replace(world, site=replace(world.site, zones=zones, classify=classify))
+HOST = Client("host", 1005, "gold", (Match(Step.SOURCE, "2001:db8::1/128"), Match(Step.ECS, "10.1.2.7/32")))
+"""One in whose ECS block, and network of 64 bits, others are."""
+
+SESSIONS = (("tier", 4), ("client", 14), ("session", 12), ("nonce", 7))
+OPEN: Sequence[Listener] = ()
+GUARDED = (
+    Listener(
+        "127.0.0.1:53", "public", allow=tuple(map(ip_network, ("192.0.2.0/24", "203.0.113.0/24", "2001:db8:53::/48")))
+    ),
+    Listener("[::1]:53", "six", identity="required"),
+)
+"""One for some networks, and one for known clients."""
+
+
+def snapshot_with(layout: Sequence[tuple[str, int]] | None) -> Snapshot:
+    """The world with another layout of its addresses."""
+    world = world_snapshot()
+    site, web = world.site, world.site.clusters["web"]
+    assert isinstance(web, Cluster)
+    if layout:
+        web = replace(web, layout=tuple(layout), claims=())
+    site = replace(
+        site,
+        zones={**site.zones, "big.test": Zone("big.test", BIG)},
+        classify=replace(site.classify, trust_ecs_from=TRUSTED),
+        clients={**site.clients, HOST.name: HOST},
+        clusters={**site.clusters, "web": web},
+    )
+    return replace(snapshot_of(site), cookie_secrets=(bytes(range(16)), bytes(16)))
 
 
 LIMIT = RateLimit(3, slip=2)
@@ -69,26 +92,28 @@ ONE_IN = (3, 7)
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
-    ("zones", "batches", "denial"),
+    ("zones", "batches", "denial", "layout", "listeners"),
     [
-        ({}, BATCHES, DnssecDenial.COMPACT),
-        ({"example.test": P256, "big.test": ED25519}, BATCHES // 3, DnssecDenial.COMPACT),
-        ({"example.test": P256, "big.test": ED25519}, BATCHES // 6, DnssecDenial.NSEC),
-        ({"example.test": P256, "big.test": ED25519}, BATCHES // 6, DnssecDenial.NSEC3),
+        ({}, BATCHES, DnssecDenial.COMPACT, None, OPEN),
+        ({"example.test": P256, "big.test": ED25519}, BATCHES // 3, DnssecDenial.COMPACT, None, OPEN),
+        ({"example.test": P256, "big.test": ED25519}, BATCHES // 6, DnssecDenial.NSEC, None, OPEN),
+        ({"example.test": P256, "big.test": ED25519}, BATCHES // 6, DnssecDenial.NSEC3, SESSIONS, OPEN),
+        ({}, BATCHES // 2, DnssecDenial.COMPACT, SESSIONS, GUARDED),
     ],
 )
 def test_the_program_gives_what_the_server_gives(
     monkeypatch: pytest.MonkeyPatch,
-    snapshot: Snapshot,
     zones: Mapping[str, DnssecAlgorithm],
     batches: int,
     denial: DnssecDenial,
+    layout: Sequence[tuple[str, int]] | None,
+    listeners: Sequence[Listener],
 ) -> None:
     """Whatever is asked, the program gives the server's bytes, counts, limits and samples, or leaves the packet
     untouched. Every other round it limits the rate and samples."""
     monkeypatch.setattr(test_fastpath, "COOKIES", COOKIES)
-    snapshot = signed(snapshot, zones, denial)
-    plain, behind = Engine(snapshot), Engine(snapshot)
+    snapshot = signed(snapshot_with(layout), zones, denial)
+    plain, behind = (Engine(snapshot, listeners=listeners) for _ in range(2))
     behind._signatures = behind.signer.signatures = plain._signatures  # of which no two are equal
     requesters, times = Requesters(names_of(plain), sorted(plain.tables.services), 11), moments(11)
     often = wanting(requesters) if zones else []
@@ -113,8 +138,8 @@ def test_the_program_gives_what_the_server_gives(
         assert {name: reasons[name] for name in ("answered", "slipped", "dropped")} == kinds
         assert all_numbers(plain) == all_numbers(behind)
         assert sum(kernel.sampler.lost()) == 0
-    assert answered.total() > ROUNDS * BATCH * batches // (20 if zones else 10)
-    assert min(kinds.values()) > answered.total() // 30
+    assert answered.total() > ROUNDS * BATCH * batches // (40 if listeners else 20 if zones else 10)
+    assert min(kinds.values()) > answered.total() // (200 if listeners else 30)
     assert worker.sampled > answered.total() // 8
 
 

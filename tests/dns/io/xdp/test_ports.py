@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from dnsvip.dns.io.listen import Endpoint
-from dnsvip.dns.io.xdp.ports import PortLosses
+from dnsvip.dns.io.server import Load
+from dnsvip.dns.io.xdp.ports import PortLosses, SharedLoad
 
 SENT = 200
 
@@ -91,3 +92,33 @@ def test_sockets_that_come_and_go(sharing: Sequence[socket.socket]) -> None:
     with bound(host, port) as third:
         flood(third)
         assert losses.look(endpoints)[0] == before + SENT - taken([third])
+
+
+class OneOfTwo:
+    """A server with a worker beside it."""
+
+    workers = 2
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self.endpoints = endpoints
+
+    def load(self) -> Load:
+        return Load(done=7, lost=3, spent=0.5, waiting=1, held=5)
+
+
+def test_the_load_of_all_workers(sharing: Sequence[socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others have lost is added to a server's own load; where the kernel says no more, none comes to it."""
+    server = OneOfTwo([endpoint_of(sharing[0])])
+    shared = SharedLoad(server)  # type: ignore[arg-type]  # all that it uses
+    assert shared.read() == server.load()
+    flood(sharing[0])
+    load = shared.read()
+    assert load.lost > 3
+    assert load.held > 5
+    assert (load.done, load.waiting) == (7, 1)
+
+    def refuse(*_: object) -> None:
+        raise OSError(2, "no udp_diag")
+
+    monkeypatch.setattr(PortLosses, "look", refuse)
+    assert [shared.read(), shared.read()] == [server.load()._replace(lost=load.lost)] * 2
