@@ -95,7 +95,7 @@ def test_a_flood_at_any_worker(pair: Working) -> None:
         pair.flood()
         after = pair.settled()
         assert after["busy"] > before["busy"]
-        assert after["messages"] == after["transport"] == after["queries"] + after["busy"]
+        assert after["messages"] == after["transport"] >= after["queries"] + after["busy"]
         time.sleep(CALM)
     before = pair.metrics()
     for number in range(20):
