@@ -114,6 +114,14 @@ def test_odd_fields(target: Target) -> None:
                     assert b"traceback" not in answer.lower()
 
 
+def test_cookies_of_other_programs(target: Target) -> None:
+    """A cookie of another program of this host that is no text is not this console's business."""
+    _, cookie, _ = signed_in(target)
+    lines = ["GET /api/v1/whoami HTTP/1.1", f"Host: 127.0.0.1:{target.api}", "Connection: close"]
+    sent = "\r\n".join([*lines, f"Cookie: {cookie.partition(';')[0]}; other="]).encode() + b"\xff\r\n\r\n"
+    assert answer_of(target.raw(sent))[0] == 200
+
+
 BOMB_SECONDS = 1.0
 """Of the process for ten bombs; unpacked they took a hundred times as long as sending them."""
 

@@ -74,17 +74,10 @@ async def test_nothing_is_unpacked(listener: str, coding: bytes) -> None:
     assert (await sent(listener, b"Content-Encoding: identity", body=bytes(100))).endswith(b"1 100")
 
 
-@pytest.mark.parametrize("name", [b"Cookie", b"Origin", b"X"])
-async def test_fields_are_text(listener: str, name: bytes) -> None:
-    """A field that is no UTF-8 is refused; one that is goes on."""
-    assert (await sent(listener, name + b": dnsvip-session=\xff")).startswith(b"HTTP/1.1 400 ")
-    assert (await sent(listener, name + b": \xc3\xa4")).startswith(b"HTTP/1.1 200 ")
-
-
 @pytest.mark.parametrize("value", [b"\xff", b"\xc3\xa4", b"200-ok"])
 async def test_expectations_are_not_echoed(listener: str, value: bytes) -> None:
     """An expectation that is not met is refused without what it was; 100-continue is met."""
     answer = await sent(listener, b"Expect: " + value)
-    assert answer.startswith((b"HTTP/1.1 417 ", b"HTTP/1.1 400 "))
+    assert answer.startswith(b"HTTP/1.1 417 ")
     assert value not in answer
     assert (await sent(listener, b"Expect: 100-Continue")).startswith(b"HTTP/1.1 100 ")

@@ -221,12 +221,12 @@ def _cookies(lines: Sequence[str]) -> dict[str, str]:
     if sum(map(len, lines)) > MOST_BYTES:
         raise Refusal("bad-request", f"Cookie: has more than {MOST_BYTES} characters.")
     pairs = (pair.partition("=") for line in lines for pair in line.split(";") if OWN in pair)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {name.strip(): value.strip() for name, _, value in pairs if value.isascii()}  # as all that this sets are
 
 
 def _check_intended(request: web.Request, session: Session) -> None:
     _check_origin(request)
-    if not hmac.compare_digest(request.headers.get(CSRF, "").encode(), session.csrf.encode()):
+    if not hmac.compare_digest(request.headers.get(CSRF, "").encode(errors="replace"), session.csrf.encode()):
         raise Refusal("forbidden", f"A change by a session's cookie needs the header {CSRF} from GET {PATH}.")
 
 

@@ -2,9 +2,9 @@
 who sends it.
 
 A path: aiohttp looks for a route at it, at it without its last part, and so on. A request line of 64 kB with nothing
-but slashes takes it half a second. A field that is no text cannot be compared or echoed. An expectation (RFC 9110
-section 10.1.1) that is not met would be echoed. A compressed body: a megabyte unpacks to a gigabyte, in the process
-that answers DNS or forwards packets, whether or not anybody reads it.
+but slashes takes it half a second. An expectation (RFC 9110 section 10.1.1) that is not met would be echoed, and fail
+where it is no text. A compressed body: a megabyte unpacks to a gigabyte, in the process that answers DNS or forwards
+packets, whether or not anybody reads it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ def refusal_of(request: web.BaseRequest) -> web.HTTPException | None:
     """Why a request's head is refused; None where it is not."""
     if request.rel_url.raw_path.count("/") > DEEPEST:
         return web.HTTPNotFound()
-    if not all(map(_is_text, (value for _, value in request.raw_headers))):
-        return web.HTTPBadRequest(reason="A header is no text in UTF-8.")
     if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
         return web.HTTPExpectationFailed(reason="The only expectation that is met here is 100-continue.")
     codings = request.headers.getall(hdrs.CONTENT_ENCODING, ())
@@ -43,16 +41,6 @@ def refusal_of(request: web.BaseRequest) -> web.HTTPException | None:
         text = "Bodies are taken as they are, without Content-Encoding."
         return web.HTTPUnsupportedMediaType(reason=text, headers={hdrs.ACCEPT_ENCODING: "identity"})
     return None
-
-
-def _is_text(value: bytes) -> bool:
-    if value.isascii():
-        return True
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class _Refused(MatchInfoError):
