@@ -7,14 +7,19 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
+from dnsvip.dispatcher.io.health.checks import Health
+from dnsvip.dispatcher.io.health.links import Links
 from dnsvip.dispatcher.io.health.probes import probe_http
-from dnsvip.site import Check
+from dnsvip.site import Address, Check, Pool, Server, ServerState, Site, Snapshot
 from tests.client.encrypted.authority import Authority
+from tests.ports import free_port
 
 PROBES = 20
 
@@ -44,6 +49,44 @@ def clinging(folder: Path) -> Iterator[tuple[int, list[socket.socket]]]:
             thread.join()
             for one in held:
                 one.close()
+
+
+class SlowLinks(Links):
+    """Links that take long to look at, one after the other, as many at once do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    async def lost(self, _address: Address) -> str:
+        """See Links.lost."""
+        async with self._turn:
+            self.looks += 1
+            await asyncio.sleep(0.05)
+        return ""
+
+
+async def test_servers_that_fail_by_the_hundred() -> None:
+    """Hundreds of servers of a pool that fail, so that links are looked at, keep no other pool's server that fails from
+    being taken out."""
+    refused = free_port()
+    check = Check(tcp=refused, interval=0.1, timeout=1.0, fall=1)
+    hundreds = tuple(Server(f"s{number}", ip_address("127.0.0.1")) for number in range(400))
+    many = Pool("many", hundreds, check=replace(check, fall=10))
+    links = SlowLinks()
+    health = Health(links)
+    health.update(Snapshot(1, Site(pools={"many": many})))
+    async with asyncio.timeout(20):
+        while links.looks < 3:
+            await asyncio.sleep(0.05)
+    other = Pool("other", (Server("one", ip_address("127.0.0.1")),), check=check)
+    health.update(Snapshot(2, Site(pools={"many": many, "other": other})))
+    began = time.monotonic()
+    async with asyncio.timeout(30):
+        while health.applied().site.pools["other"].servers[0].state is not ServerState.DOWN:
+            await asyncio.sleep(0.05)
+    assert time.monotonic() - began < 8  # instead of the twenty seconds that the others take
+    await health.stop()
 
 
 async def test_a_server_that_clings_to_connections(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from dnsvip.dispatcher.io.health.links import Links
 from dnsvip.dispatcher.io.health.places import LEAST_SECONDS, GaveWay, ProbePlaces
 from dnsvip.dispatcher.io.health.probes import Contexts, Result, probe_agent, probe_http, probe_tcp
 from dnsvip.errors import Problem
+from dnsvip.fair_places import FairPlaces
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Snapshot
 from dnsvip.site.isolation import fault_of
 
@@ -68,6 +69,8 @@ class Health:
         self._servers: dict[Key, Server] = {}
         self._work: dict[tuple[Key, str], _Work] = {}
         self._places, self._contexts = ProbePlaces(MOST_PROBES), Contexts()
+        self._looks = FairPlaces(1)
+        """For looking at links, some milliseconds each."""
         self._usable_in: dict[str, tuple[Address, ...]] = {}
         self._changed = asyncio.Event()
         self._snapshot = Snapshot()
@@ -214,7 +217,7 @@ class Health:
                 result = Result(passed=False, note=text)
             self.probes += 1
             self.failures += not result.passed
-            lost = "" if result.passed or not before.passing else await self._lost(address)
+            lost = "" if result.passed or not before.passing else await self._lost(key[0], address)
             self._take(key, check, kind, result, lost)
         return check.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
@@ -226,10 +229,12 @@ class Health:
             log.exception("unexpected error in a probe", kind=kind)
             return Result(passed=False, note=type(error).__name__)
 
-    async def _lost(self, address: Address) -> str:
-        """As `Links.lost`; where that cannot be found out, the failure counts."""
+    async def _lost(self, pool: str, address: Address) -> str:
+        """As `Links.lost`, in the turn of the pool: one with thousands of servers that fail leaves others theirs. Where
+        it cannot be found out, the failure counts."""
         try:
-            return await self._links.lost(address)
+            async with self._looks.place(pool):
+                return await self._links.lost(address)
         except Exception as error:  # noqa: BLE001 - no descriptor is left, perhaps
             log.warning("cannot look at the link to a server", error=str(error))
             return ""
