@@ -5,7 +5,7 @@ set -eu
 
 packages="${*:-
     python3-venv make clang-19 libbpf-dev libbpf1 linux-libc-dev
-    iproute2 iputils-ping ethtool tcpdump strace iperf3 openssh-client curl openssl zsh fish
+    iproute2 iputils-ping ethtool tcpdump strace iperf3 openssh-client curl nghttp2-client openssl zsh fish
     bind9 bind9-dnsutils knot knot-dnsutils nsd unbound dnsdist dnsperf pdns-server pdns-backend-sqlite3 fstrm-bin dnstap-ldns
     postgresql pgbouncer patroni etcd-server etcd-client
     bird2 frr exabgp haproxy nginx-light

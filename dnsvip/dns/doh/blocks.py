@@ -161,7 +161,7 @@ def _request(fields: list[tuple[bytes, bytes]]) -> Head | Problem:
     pseudo: dict[bytes, bytes] = {}
     for place, (name, value) in enumerate(fields):
         if name[:1] == b":":
-            if place != len(pseudo) or name not in _PSEUDO:
+            if place != len(pseudo) or name in pseudo or name not in _PSEUDO:
                 raise Broken(Error.PROTOCOL, why="a pseudo-header field that is unknown, repeated or late")
             pseudo[name] = value
         elif not _NAME.fullmatch(name) or name in _FORBIDDEN or (name == b"te" and value != b"trailers"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import socket
 import ssl
 import subprocess
@@ -145,6 +146,23 @@ def test_programs(server: Running, authority: Authority, tmp_path: Path) -> None
         argv = ["dnsperf", "-m", "doh", "-c", "4", "-n", "200", *where]
         done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)
         assert "Queries completed:    600 (100.00%)" in done.stdout
+
+
+def test_nghttp2(server: Running, authority: Authority, tmp_path: Path) -> None:
+    """The programs of nghttp2 ask by GET and POST, with padding and trailers, and hundreds at once."""
+    (tmp_path / "query").write_bytes(query("mail.example.test", "A"))
+    where, kind = f"https://127.0.0.1:{server.port}/dns-query", f"content-type: {TYPE}"
+    data = f"--data={tmp_path / 'query'}"
+    nghttp = ["nghttp", "--no-verify-peer", "--stat", "--timeout=10", f"--header=:authority: {NAME}", "--null-out"]
+    post = [data, f"--header={kind}", "--padding=9", where]
+    for more in ([where + got().removeprefix("/dns-query")], [*post, "--trailer=x-test: ok"], [*post, "--multiply=20"]):
+        done = subprocess.run([*nghttp, *more], capture_output=True, text=True, check=True, timeout=30)
+        statuses = re.findall(r"^ *\d+ +\S+ +\S+ +\S+ +(\d{3}) ", done.stdout, re.MULTILINE)
+        assert statuses == ["200"] * (20 if "--multiply=20" in more else 1), done.stdout
+    load = ["h2load", "--requests=600", "--clients=6", "--max-concurrent-streams=50", f"--header={kind}", data, where]
+    done = subprocess.run(load, capture_output=True, text=True, check=True, timeout=30)
+    assert "600 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout
+    assert "status codes: 600 2xx" in done.stdout
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
