@@ -34,6 +34,10 @@ from dnsvip.store.following.follower import SnapshotFollower
 MOST_CHECKS, MOST_TRANSFERS = 64, 4
 """Zones that are asked for, and transferred, at a time."""
 
+CHECK_PACE = 0.01
+"""Seconds between the beginnings of two checks: each is some milliseconds of work here and in the database, and a
+primary may name thousands of zones with a refresh of a second."""
+
 SHARE = 4
 """One primary leaves this part of the places to others, however slow it is."""
 
@@ -52,7 +56,7 @@ class Secondaries:
     def __init__(self, server: DnsServer, follower: SnapshotFollower, duty: Duty) -> None:
         self._server, self._follower, self._duty = server, follower, duty
         self._jobs = Jobs(processes=MOST_TRANSFERS, waiting=1 << 20)
-        self._checks, self._transfers = _Shares(MOST_CHECKS), _Shares(MOST_TRANSFERS)
+        self._checks, self._transfers = _Shares(MOST_CHECKS, CHECK_PACE), _Shares(MOST_TRANSFERS)
         self._writes = asyncio.Semaphore(MOST_CHECKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._noticed: set[Labels] = set()
@@ -172,10 +176,12 @@ class Secondaries:
 
 
 class _Shares:
-    """Places for what primaries are asked, in their turns; one has some of them at most."""
+    """Places for what primaries are asked, in their turns; one has some of them at most. `pace` is in seconds between
+    the beginnings of two."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, pace: float = 0.0) -> None:
         self._places, self._of_one = FairPlaces(most), most - most // SHARE
+        self._pace, self._next = pace, 0.0
         self._primaries: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -183,6 +189,10 @@ class _Shares:
         """A place for a primary."""
         own = self._primaries.setdefault(address, asyncio.Semaphore(self._of_one))
         async with own, self._places.place(address):
+            now = asyncio.get_running_loop().time()
+            begin = max(now, self._next)
+            self._next = begin + self._pace
+            await asyncio.sleep(begin - now)
             yield
 
 
