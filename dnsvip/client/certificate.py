@@ -6,6 +6,7 @@ from base64 import b32encode, b64decode
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -75,7 +76,7 @@ def read_chain(pem: str, source: str, key: ec.EllipticCurvePublicKey) -> Chain:
     try:
         certificate = x509.load_pem_x509_certificates(pem.encode())[0]
         found = certificate.public_key()
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise ClientError(f"{source}: has no certificate in PEM form") from None
     if found != key or not isinstance(found, ec.EllipticCurvePublicKey):
         raise ClientError(f"{source}: is a certificate for another key than this client's")

@@ -47,7 +47,7 @@ def parse_renewal(text: bytes, source: str) -> Renewal:
     except ValidationError as error:
         problem = problem_of("", Renewal, error.errors()[0])
         raise ClientError(f"{source}: the renewal of the enrolment cannot be used: {problem}") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # thousands of brackets are the latter
         raise ClientError(f"{source}: the renewal of the enrolment is not JSON") from None
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aioquic.quic.events import StreamDataReceived
 
+from dnsvip.client.certificate import chain_in, new_key, read_chain
 from dnsvip.client.enrolment import ServerTrust
 from dnsvip.client.io.encrypted.credentials import ChannelError, check_pin
 from dnsvip.client.io.encrypted.quic import MOST_HELD
+from dnsvip.client.renewal import parse_renewal
+from dnsvip.errors import ClientError
 from tests.client.encrypted.authority import Authority, KeyPair
 from tests.client.encrypted.servers import Doq, _DoqConnection
 from tests.client.encrypted.test_channels import honest, query, trusting
@@ -84,9 +88,17 @@ async def test_what_a_server_has_us_hold(kind: Any, why: str, authority: Authori
 
 def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
     """A certificate whose kind of key one library knows and the other does not has none of the pinned keys."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-pkeyopt", "ec_param_enc:explicit", "-subj", "/CN=x", "-outform", "DER"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp112r1", "-nodes"]
+    command += ["-subj", "/CN=x", "-outform", "DER"]
     made = subprocess.run([*command, "-keyout", tmp_path / "key"], check=True, capture_output=True).stdout
     for certificate in (made, b"\x30\x03\2\1\1", None):
         with pytest.raises(ChannelError, match="another key"):
             check_pin(ServerTrust(pins=("A" * 43 + "=",)), certificate)
+    with pytest.raises(ClientError, match="no certificate"):
+        read_chain(chain_in(b64encode(made)), "the server", new_key().public_key())
+
+
+def test_a_renewal_of_brackets() -> None:
+    """A renewal that is nested without end is refused, and does not end the task that asks for it."""
+    with pytest.raises(ClientError, match="not JSON"):
+        parse_renewal(b"[" * 60_000, "the server")
