@@ -8,9 +8,14 @@ need to be read too.
 from __future__ import annotations
 
 from array import array
+from contextlib import ExitStack
 
 from dnsvip.xdp.maps import ARRAY, Map
 from dnsvip.xdp.structs import u32
+
+AT_ONCE = 256
+"""Arrays that are put into the outer map at once, as the kernel waits for all programs each time; each is open
+meanwhile."""
 
 
 class SplitArray:
@@ -21,10 +26,17 @@ class SplitArray:
         self._keys = array("I", range(each)).tobytes()
         self._numbers = array("I")
         """The kernel's number of each array; a descriptor of each would be too many."""
-        for at in range(arrays):
-            with Map.create(ARRAY, outer.name, 4, value_size, each) as inner:
-                outer.put_map(u32(at), inner)
-                self._numbers.append(inner.id)
+        for first in range(0, arrays, AT_ONCE):
+            self._create(outer, first, min(AT_ONCE, arrays - first))
+
+    def _create(self, outer: Map, first: int, count: int) -> None:
+        with ExitStack() as stack:
+            inner = [
+                stack.enter_context(Map.create(ARRAY, outer.name, 4, self._size, self._each)) for _ in range(count)
+            ]
+            keys = b"".join(u32(first + at) for at in range(count))
+            outer.put_many(keys, b"".join(u32(each.fd) for each in inner))
+            self._numbers.extend(each.id for each in inner)
 
     @property
     def max_entries(self) -> int:
