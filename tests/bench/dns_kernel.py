@@ -157,12 +157,15 @@ def many_sources(pair: Pair, name: str, rtype: str) -> Asked:
     return asked
 
 
-def measure(pair: Pair, pid: int, asked: Asked, idle: float) -> tuple[float, float]:
-    """Microseconds of CPU an answered query beyond the `idle` share of a processor, and how many were answered."""
-    before, began = cpu_seconds(pid) + in_programs(pair), time.monotonic()
+def measure(pair: Pair, pid: int, asked: Asked, idle: float) -> tuple[float, float, float]:
+    """Microseconds of CPU an answered query beyond the `idle` share of a processor, those of them in the program, and how
+    many were answered."""
+    before, programs_before, began = cpu_seconds(pid), in_programs(pair), time.monotonic()
     sent, answered = asked()
-    after = cpu_seconds(pid) + in_programs(pair) - idle * (time.monotonic() - began)
-    return (after - before) * 1e6 / max(answered, 1), answered / sent
+    in_processes = cpu_seconds(pid) - before - idle * (time.monotonic() - began)
+    in_program = in_programs(pair) - programs_before
+    each = 1e6 / max(answered, 1)
+    return (in_processes + in_program) * each, in_program * each, answered / sent
 
 
 def learn(pair: Pair, asked: Asked) -> None:
@@ -257,8 +260,8 @@ def main() -> None:
                         if name == "dnsvip, xdp":
                             learn(pair, asked)
                         turns = [measure(pair, pid, asked, idle) for _ in range(ROUNDS)]
-                        cost, share = (median(values) for values in zip(*turns, strict=True))
-                        sys.stdout.write(f"{name:16} {kind:11} {who:16} {cost:7.2f} us  {share:6.1%}\n")
+                        cost, program, share = (median(values) for values in zip(*turns, strict=True))
+                        sys.stdout.write(f"{name:16} {kind:11} {who:16} {cost:7.2f} us, {program:.2f} in the program  {share:6.1%}\n")
                         sys.stdout.flush()
 
 
