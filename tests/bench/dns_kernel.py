@@ -261,7 +261,8 @@ def main() -> None:
                             learn(pair, asked)
                         turns = [measure(pair, pid, asked, idle) for _ in range(ROUNDS)]
                         cost, program, share = (median(values) for values in zip(*turns, strict=True))
-                        sys.stdout.write(f"{name:16} {kind:11} {who:16} {cost:7.2f} us, {program:.2f} in the program  {share:6.1%}\n")
+                        text = f"{cost:7.2f} us, {program:.2f} in the program  {share:6.1%}"
+                        sys.stdout.write(f"{name:16} {kind:11} {who:16} {text}\n")
                         sys.stdout.flush()
 
 
