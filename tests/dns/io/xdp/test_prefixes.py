@@ -36,7 +36,7 @@ from tests.dns.io.xdp.new_requesters import (
 )
 from tests.dns.world import world_snapshot
 
-pytestmark = pytest.mark.usefixtures("kernel")
+pytestmark = [pytest.mark.usefixtures("kernel"), pytest.mark.timeout(7200)]
 
 
 @pytest.mark.parametrize("which", ORDERS)
