@@ -1,9 +1,10 @@
 """The memory of recvmmsg and sendmmsg: a batch of messages, their senders, and the answers to them.
 
-A message is received scattered, so that nothing needs copying: its id where the answer's id is sent from, and the rest
-right behind the sender's address, which together are its key (`hotpath.keys`). Answers with one destination and
-length can go to the kernel as one buffer that it segments (UDP_SEGMENT, Linux 4.18), at a quarter of the cost. Knows
-the C structures and neither DNS nor the event loop.
+A message is received scattered: its id by itself, and the rest right behind the sender's address, which together are
+its key (`hotpath.keys`). The answers to a batch stand one behind the other, each behind its id; mostly messages and
+answers of a batch are of one length, and then all keys are made in one call and all ids are laid out in two. Answers
+with one destination and length can go to the kernel as one buffer that it segments (UDP_SEGMENT, Linux 4.18), at a
+quarter of the cost. Knows the C structures and neither DNS nor the event loop.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby, repeat
+from operator import add
 from typing import Any, TypeAlias, cast
 
 BATCH = 64
@@ -34,6 +36,10 @@ _KEY_AT: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 8}
 """Where in these the address is."""
 
 _SLOT = 256
+_MANY = 12
+"""From how many messages on one call for all room costs less than one for each message."""
+
+_ID = bytes(2)
 _CONTROL = 40  # CMSG_SPACE of in6_pktinfo
 _INFO_AT = 16  # CMSG_DATA
 _SEGMENT_SIZE = 24  # CMSG_SPACE of a uint16_t
@@ -91,7 +97,9 @@ class Buffers:
         self._out, self._control = bytearray(BATCH * ANSWER), bytearray(BATCH * _CONTROL)
         self._segments = bytearray(BATCH * (_CONTROL + _SEGMENT_SIZE))
         self._received, self._sent, self._runs = ((_Mmsghdr * BATCH)() for _ in range(3))
-        self._parts, self._out_parts = (_Iovec * (3 * BATCH))(), (_Iovec * (2 * BATCH))()
+        self._parts, self._out_parts = (_Iovec * (3 * BATCH))(), (_Iovec * BATCH)()
+        self._laid_out: list[int] = []
+        self._forms: dict[int, struct.Struct] = {}
         self._name, self._near_size = _NAME[family], NEAR[family]
         self._keys_at = range(_KEY_AT[family], BATCH * _SLOT, _SLOT)
         self._sender = self._name - _KEY_AT[family] - 2  # of a key, less the id that a length counts
@@ -104,10 +112,9 @@ class Buffers:
         self._parts[3 * n] = _Iovec(_at(self.ids) + 2 * n, 2)
         self._parts[3 * n + 1] = _Iovec(name + self._name, self._near_size)
         self._parts[3 * n + 2] = _Iovec(_at(self._far) + n * FAR, FAR)
-        self._out_parts[2 * n] = _Iovec(_at(self.ids) + 2 * n, 2)
-        parts, out = ctypes.addressof(self._parts[3 * n]), ctypes.addressof(self._out_parts[2 * n])
+        parts, out = ctypes.addressof(self._parts[3 * n]), ctypes.addressof(self._out_parts[n])
         self._received[n].hdr = _Msghdr(name, self._name, parts, 3, control)
-        self._sent[n].hdr = _Msghdr(name, self._name, out, 2, control)
+        self._sent[n].hdr = _Msghdr(name, self._name, out, 1, control)
 
     def _columns(self) -> None:
         """Each field of all structures as one array, read or written at once."""
@@ -118,10 +125,8 @@ class Buffers:
         self._interfaces = memoryview(self._control).cast("I")[
             4 if self._v4 else 8 :: _CONTROL // 4
         ]  # in in(6)_pktinfo
-        self._out_ids = _column(self._out_parts, 0, "Q", 2 * _PART)
-        self._out_bases = _column(self._out_parts, _PART, "Q", 2 * _PART)
-        self._out_lengths = _column(self._out_parts, _PART + _Iovec.len.offset, "Q", 2 * _PART)
-        self._ids_in_order = self._out_ids.tolist()
+        self._out_bases = _column(self._out_parts, 0, "Q", _PART)
+        self._out_lengths = _column(self._out_parts, _Iovec.len.offset, "Q", _PART)
         self._in_at, self._sent_at, self._runs_at = map(ctypes.addressof, (self._received, self._sent, self._runs))
         self._out_at, self._out_parts_at = _at(self._out), ctypes.addressof(self._out_parts)
         senders, infos = memoryview(self._near).cast("Q"), memoryview(self._control).cast("Q")
@@ -135,19 +140,29 @@ class Buffers:
             self._controls[:] = self._room
         return int(_recvmmsg(fd, self._in_at, BATCH, _MSG_DONTWAIT, None))
 
-    def keys(self, number: int) -> list[bytes]:
+    def keys(self, number: int) -> Sequence[bytes]:
         """The keys of the messages that came; their ids are in `ids`."""
-        near, sender = bytes(memoryview(self._near)[: number * _SLOT]), self._sender
         lengths = self._lengths[:number].tolist()
-        keys = [near[at : at + sender + length] for at, length in zip(self._keys_at, lengths, strict=False)]
         most = self._near_size + 2
+        if self.wild:
+            self._answer_from_where_asked(number)
+        if number >= _MANY and lengths[0] <= most and lengths.count(lengths[0]) == number:
+            return self._form(lengths[0]).unpack_from(self._near)[:number]
+        near, sender = bytes(memoryview(self._near)[: number * _SLOT]), self._sender
+        keys = [near[at : at + sender + length] for at, length in zip(self._keys_at, lengths, strict=False)]
         if max(lengths) > most:
             for n, length in enumerate(lengths):
                 if length > most:
                     keys[n] = keys[n][: sender + most] + self._far[n * FAR : n * FAR + length - most]
-        if self.wild:
-            self._answer_from_where_asked(number)
         return keys
+
+    def _form(self, length: int) -> struct.Struct:
+        """The keys of a whole batch of messages of one length, among all that is received of them."""
+        form = self._forms.get(length)
+        if form is None:
+            at, size = self._keys_at[0], self._sender + length
+            form = self._forms[length] = struct.Struct(f"{at}x{size}s{_SLOT - at - size}x" * BATCH)
+        return form
 
     def _answer_from_where_asked(self, number: int) -> None:
         """The received control data as the answer's; an interface is named for link-local addresses only."""
@@ -175,10 +190,21 @@ class Buffers:
     def put(self, answers: Sequence[bytes | None]) -> list[int]:
         """Lay out the answers, each without its id, to be sent one by one; returns their lengths."""
         ready = cast("Sequence[bytes]", answers if all(answers) else [answer or b"" for answer in answers])
-        joined, sizes = b"".join(ready), list(map(len, ready))
-        self._out[: len(joined)] = joined
-        self._out_bases[: len(sizes)] = memoryview(array("Q", accumulate(sizes, initial=self._out_at)))[:-1]
-        self._out_lengths[: len(sizes)] = memoryview(array("Q", sizes))
+        sizes, number = list(map(len, ready)), len(ready)
+        if number >= _MANY and sizes.count(sizes[0]) == number:
+            step = sizes[0] + 2
+            joined = _ID + _ID.join(ready)
+            self._out[: len(joined)] = joined
+            self._out[0 : len(joined) : step] = self.ids[0 : 2 * number : 2]
+            self._out[1 : len(joined) : step] = self.ids[1 : 2 * number : 2]
+        else:
+            ids = bytes(self.ids)
+            joined = b"".join(chain.from_iterable(zip(map(ids.__getitem__, _IDS), ready, strict=False)))
+            self._out[: len(joined)] = joined
+        if self._laid_out[:number] != sizes:
+            self._laid_out, lengths = sizes, list(map(add, sizes, repeat(2)))
+            self._out_bases[:number] = _quads([*accumulate(lengths, initial=self._out_at)])[:-1]
+            self._out_lengths[:number] = _quads(lengths)
         return sizes
 
     def send(self, fd: int, at: int, number: int) -> int:
@@ -198,14 +224,10 @@ class Buffers:
         kinds = list(zip(heads, sizes, strict=True))
         order = sorted((place for place in range(number) if sizes[place]), key=kinds.__getitem__)
         bases = self._out_bases[:number].tolist()
-        self._out_ids[: len(order)] = _quads([self._ids_in_order[place] for place in order])
+        self._laid_out = []
         self._out_bases[: len(order)] = _quads([bases[place] for place in order])
-        self._out_lengths[: len(order)] = _quads([sizes[place] for place in order])
+        self._out_lengths[: len(order)] = _quads([sizes[place] + 2 for place in order])
         return self._prepare([list(run) for _, run in groupby(order, kinds.__getitem__)], sizes)
-
-    def in_order(self) -> None:
-        """Undo the order of `runs`."""
-        self._out_ids[:] = _quads(self._ids_in_order)
 
     def _prepare(self, runs: list[Run], sizes: Sequence[int]) -> list[Run]:
         """Write the headers of the runs, which stand one after the other."""
@@ -216,7 +238,7 @@ class Buffers:
             for at in range(0, len(run), most):
                 places = run[at : at + most]
                 self._head(len(prepared), places, part, sizes[run[0]] + 2)
-                part += 2 * _PART * len(places)
+                part += _PART * len(places)
                 prepared.append(places)
         return prepared
 
@@ -228,13 +250,17 @@ class Buffers:
         several = len(places) > 1
         if several:
             _SEGMENT.pack_into(self._segments, at + kept, 18, socket.IPPROTO_UDP, _UDP_SEGMENT, size)
-        hdr.name, hdr.namelen, hdr.iov, hdr.iovlen = first.name, self._name, part, 2 * len(places)
+        hdr.name, hdr.namelen, hdr.iov, hdr.iovlen = first.name, self._name, part, len(places)
         hdr.controllen = kept + _SEGMENT_SIZE * several
         hdr.control = _at(self._segments) + at if hdr.controllen else None
 
     def send_runs(self, fd: int, at: int, number: int) -> int:
         """As `send`, of the runs."""
         return int(_sendmmsg(fd, self._runs_at + at * _SIZE, number, _MSG_DONTWAIT))
+
+
+_IDS = [slice(at, at + 2) for at in range(0, 2 * BATCH, 2)]
+"""Where the ids of a batch are."""
 
 
 def _quads(numbers: list[int]) -> memoryview:

@@ -3,7 +3,7 @@
 Knows sockets and nothing of DNS. One turn of the event loop takes at most `ROUNDS` batches, and begins none after
 `SLICE`, so that nothing else starves; what cannot be answered at once is answered in `turns`. Answers to one port, such
 as a front end's or a forwarder's, are sent as one buffer where the kernel and the interface can segment it (`buffers`);
-after they could not, the next SINGLY batches go out one by one.
+after they could not, the next SINGLY batches go out one by one, and APART after a batch with many destinations.
 
 Path MTUs that ICMP errors report are ignored (IP_PMTUDISC_OMIT), as NSD, Knot, BIND and PowerDNS do: anyone can forge
 one, which would fragment answers that fit every path. What an interface cannot carry is fragmented (RFC 9715).
@@ -63,6 +63,9 @@ IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_OMIT = 10, 23, 5
 
 SINGLY = 1024
 """Batches sent one by one after the kernel could not segment one: it may have been for one destination only."""
+
+APART = 8
+"""Batches sent one by one after one that had too many destinations for it to be of use."""
 
 LEAST_IN_RUNS = 4
 """Batches with fewer answers are not searched for common destinations."""
@@ -171,14 +174,14 @@ class Batches(Generic[W]):
         if self._singly:
             self._singly -= 1
         elif len(sizes) >= LEAST_IN_RUNS and (runs := buffers.runs(sizes)):
-            rest = self._send_runs(fd, runs, buffers)
-            buffers.in_order()
-            if rest:
+            if rest := self._send_runs(fd, runs, buffers):
                 self._singly = SINGLY
                 buffers.put(answers)
                 for place in rest:
                     self._send_run(fd, place, place + 1, buffers)
             return
+        elif len(sizes) >= LEAST_IN_RUNS:
+            self._singly = APART
         if all(sizes):
             self._send_run(fd, 0, len(sizes), buffers)
             return

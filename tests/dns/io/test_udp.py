@@ -109,6 +109,21 @@ def test_long_messages(running: Running, listener: int, beyond: int) -> None:
             assert answers[right[:2]] == right
 
 
+@pytest.mark.parametrize("listener", [0, 1])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 3, 4])
+def test_many_messages_of_one_length(running: Running, listener: int, beyond: int) -> None:
+    """Each message of a batch of one length is read whole, however long it is, and has an answer with its id."""
+    size = NEAR[socket.AF_INET6 if listener else socket.AF_INET] + beyond
+    with asking(running, listener) as sock:
+        wires = [query(n, extra=padded(size - 12 - len(QUESTION))) for n in range(BATCH)]
+        assert {len(wire) for wire in wires} == {size}
+        running.in_loop(lambda: [sock.send(wire) for wire in wires])
+        answers = [sock.recv(4096) for _ in wires]
+    assert [int.from_bytes(answer[:2], "big") for answer in answers] == list(range(BATCH))
+    assert len({answer[2:] for answer in answers}) == 1
+    assert answers[0][3] & 15 == 0
+
+
 KINDS = [b"\3www\7example\4test\0\0\x1c\0\1", b"\4mail\7example\4test\0\0\1\0\1", b"\1x\7example\4test\0\0\1\0\1"]
 
 
@@ -213,9 +228,6 @@ class SendingRuns(Sending):
 
     def runs(self, _sizes: Sequence[int]) -> list[list[int]]:
         return [[0, 1], [3, 4, 5]]
-
-    def in_order(self) -> None:
-        pass
 
     send_runs = Sending.send
 
