@@ -60,7 +60,7 @@ async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
                 raise AnswerFault("answers another question")
         answer = read_answer(query, data)
     except (OSError, EOFError) as error:
-        raise NoAnswer(f"parent {server}: does not answer: {error}") from None
+        raise NoAnswer(f"parent {server}: does not answer: {str(error) or f'not within {SECONDS:g} s'}") from None
     except AnswerFault as error:
         raise NoAnswer(f"parent {server}: sends what is no answer: {error}") from None
     if answer.rcode:
