@@ -506,10 +506,11 @@ def test_offers_of_http3(alt_svc: str, offer: Any) -> None:
 async def test_http2_where_http3_fails(authority: Authority, files: KeyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no UDP comes through, where HTTP/3 has another certificate, and where nothing is answered by it, HTTP/2 is
     asked, and HTTP/3 left alone for a while."""
-    silent, _ = await asyncio.get_running_loop().create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+    ports, loop = [free_port() for _ in range(3)], asyncio.get_running_loop()
+    silent, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", ports[0]))
     other = authority.pair("other.example.test")
-    async with Doh3(honest, other) as forged, Doh3(lambda *_: [], files) as mute:
-        for port, seconds in ((silent.get_extra_info("sockname")[1], 0.3), (forged.port, 4.0), (mute.port, 4.0)):
+    async with Doh3(honest, other, port=ports[1]) as forged, Doh3(lambda *_: [], files, port=ports[2]) as mute:
+        for port, seconds in zip(ports, (0.3, 4.0, 4.0), strict=True):
             monkeypatch.setattr(http_versions, "HTTP3_SECONDS", seconds)
             async with Doh(honest, files, port=port) as server:
                 channels, named = trusting(authority), server.server().replace("https://", "h3://")

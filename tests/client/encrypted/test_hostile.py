@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from aioquic.quic.events import StreamDataReceived
 
 from dnsvip.client.certificate import chain_in, new_key, read_chain
 from dnsvip.client.enrolment import ServerTrust
-from dnsvip.client.io.encrypted.credentials import ChannelError, check_pin
-from dnsvip.client.io.encrypted.quic import MOST_HELD
+from dnsvip.client.io.encrypted.credentials import ChannelError, Credentials, check_pin
+from dnsvip.client.io.encrypted.quic import MOST_HELD, QuicChannel, QuicSettings
 from dnsvip.client.renewal import parse_renewal
 from dnsvip.errors import ClientError
+from dnsvip.site.server_forms import parse_server
 from tests.client.encrypted.authority import Authority, KeyPair
 from tests.client.encrypted.servers import Doq, _DoqConnection
-from tests.client.encrypted.test_channels import honest, query, trusting
+from tests.client.encrypted.test_channels import honest, query
 
 EVERY_SECONDS = 0.01
 
@@ -68,22 +70,21 @@ class _Own(_Filling):
 @pytest.mark.parametrize(("kind", "why"), [(_Gaps, "gaps"), (_Own, "streams of its own")])
 async def test_what_a_server_has_us_hold(kind: Any, why: str, authority: Authority, files: KeyPair) -> None:
     """Data that never comes into order, and streams of the server's own, end the connection, also beside answers."""
-    async with Doq(honest, files) as server:
+    credentials = Credentials(ServerTrust(authority.ca))
+    async with Doq(honest, files) as server, asyncio.timeout(20):
         server.connection = kind
-        channels = trusting(authority)
-        first = asyncio.create_task(channels.ask(server.server(), query()))
-        async with asyncio.timeout(10):
-            while not first.done():
-                await asyncio.wait({first, asyncio.create_task(asyncio.sleep(0.05))}, return_when="FIRST_COMPLETED")
-                asking = asyncio.create_task(channels.ask(server.server(), query()))
-                await asyncio.wait({asking}, timeout=1)
-                asking.cancel()
-                line = next(iter(channels._lines.values()))
-                streams = line._channel._quic._streams.values() if line._channel else ()  # type: ignore[attr-defined]
-                assert sum(len(stream.receiver._buffer) for stream in streams) < 2 * MOST_HELD
+        form = parse_server(server.server())
+        channel = await QuicChannel.to(form, QuicSettings(credentials, credentials.server_name(form)), credentials)
+        first = asyncio.create_task(channel.ask(query()))
+        while not first.done():
+            await asyncio.sleep(0.05)
+            with suppress(ChannelError):
+                await channel.ask(query())
+            held = sum(len(stream.receiver._buffer) for stream in channel._quic._streams.values())
+            assert held < 2 * MOST_HELD
         with pytest.raises(ChannelError, match=why):
             await first
-        channels.close()
+        channel.close()
 
 
 def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
