@@ -36,6 +36,8 @@ LEASE_NS = 20_000_000_000
 """For so long the program answers after the process that feeds it was last alive."""
 SETTLING_SECONDS = 0.1
 """A run of the program takes microseconds, or as long as a hypervisor gives its processor to others amid it."""
+LEAST_UP = 0.001
+"""Questions a second that count as none: their cost is beyond what the program lets anybody owe."""
 
 _FIRST = u32(0)
 
@@ -118,7 +120,7 @@ class Feeder:
 
     def leave_up(self, rate: float | None) -> None:
         """Leave so many questions a second to the server from now on, None: all; at once."""
-        cost = 0 if rate is None else int(1e9 / rate)
+        cost = 0 if rate is None else max(int(1e9 / max(rate, LEAST_UP)), 1)
         if cost != self._config["up_cost"]:
             self._configure(up_cost=cost)
 

@@ -555,6 +555,16 @@ def test_a_server_that_cannot_keep_up(hurried: Kernel) -> None:
     assert _strangers(hurried, 300) == 300
 
 
+def test_the_ends_of_a_budget(hurried: Kernel) -> None:
+    """Of no question a second none goes up, of very many all do; what the kernel knows it answers in any case."""
+    for seconds, (rate, most) in enumerate(((0.0, 0), (1e-30, 0), (1e9, 300), (1e30, 300)), 3):
+        hurried.feeder.leave_up(rate)
+        hurried.at(NOW + seconds)
+        assert _strangers(hurried, 300) == most, rate
+        for wire in (PLAIN, MADE):
+            assert hurried.ask(wire, STRANGER)
+
+
 def test_proven_sources_go_up_before_all_others(snapshot: Snapshot) -> None:
     """Beside a flood, questions with a valid cookie go up, of one source no more than half as many as of all."""
     secret = bytes(range(16))
