@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -99,9 +99,7 @@ def measure(
     prefer(os.getpid())
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, kernel_world() as world:
         pair = Pair(world, Path(name))
-        pair.server.ip("route", "add", "198.18.0.0/15", "via", "192.0.2.7")
-        pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
-        floods = {kind: _written(pair, kind, tail) for kind, tail in KINDS.items() if kind != NONE and kind in kinds}
+        floods = prepared(pair, kinds)
         found: dict[str, list[Beside]] = {kind: [] for kind in kinds}
         if also_sockets:
             for kind in floods.keys() - {ELSEWHERE}:
@@ -112,6 +110,23 @@ def measure(
                 for kind in kinds:
                     found[kind].append(_beside(pair, floods.get(kind), rate, seconds))
     return {kind: _medians(some) for kind, some in found.items()}
+
+
+def prepared(pair: Pair, kinds: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """The words that have the generator send each kind; what is answered goes back to it."""
+    pair.server.ip("route", "add", "198.18.0.0/15", "via", "192.0.2.7")
+    pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
+    return {kind: _written(pair, kind, tail) for kind, tail in KINDS.items() if kind != NONE and kind in kinds}
+
+
+@contextmanager
+def flooding(
+    pair: Pair, flood: tuple[str, ...], rate: int, seconds: float
+) -> Iterator[Callable[[], Mapping[str, float]]]:
+    """Flood while the context lasts, at most so long; what the generator says at its end."""
+    words = ("-m", "tests.bench.floods", *flood, "--rate", str(rate), "--seconds", str(seconds))
+    with _started(pair.client, *words) as running:
+        yield lambda: _said(running)
 
 
 def _medians(some: Sequence[Beside]) -> Beside:
@@ -154,12 +169,11 @@ def by_sockets(pair: Pair, flood: tuple[str, ...]) -> float:
     """How many questions of a flood the server answers without `xdp` in a second of one processor's time."""
     [without] = [FLOODED.replace(line, "") for line in FLOODED.splitlines(keepends=True) if line.startswith("xdp =")]
     face(pair.server, "eth0", pair.pins)  # has the device take the generator's packets
-    words = ("-m", "tests.bench.floods", *flood, "--rate", str(SOCKETS), "--seconds", str(SECONDS))
-    with _serving(pair, without) as process, _started(pair.client, *words) as flooding:
+    with _serving(pair, without) as process, flooding(pair, flood, SOCKETS, SECONDS) as said:
         before, spent = pair.metrics()["responses"], cpu_seconds(process.pid)
         time.sleep(SECONDS / 2)
         answered, spent = pair.metrics()["responses"] - before, cpu_seconds(process.pid) - spent
-        _said(flooding)
+        said()
     pair.server.ip("link", "set", "dev", "eth0", "xdp", "off")
     return answered / spent
 
@@ -169,17 +183,16 @@ def _beside(pair: Pair, flood: tuple[str, ...] | None, rate: int, seconds: float
     with ExitStack() as stack:
         asking = stack.enter_context(_started(pair.client, *here, "--ask"))
         requesting = stack.enter_context(_started(pair.server, *here, "--request", str(pair.folder / "token")))
-        flooding = None
+        said = None
         if flood is not None:
-            words = ("-m", "tests.bench.floods", *flood, "--rate", str(rate), "--seconds", str(seconds + 2))
-            flooding = stack.enter_context(_started(pair.client, *words))
+            said = stack.enter_context(flooding(pair, flood, rate, seconds + 2))
             time.sleep(0.5)
         for each in (asking, requesting):
             assert each.stdin
             each.stdin.write("begin\n")
             each.stdin.flush()
         asked, requested = _said(asking), _said(requesting)
-        sent = _said(flooding)["per_second"] if flooding else 0.0
+        sent = said()["per_second"] if said else 0.0
     return Beside(sent, asked["known"], asked["proven"], asked["left"], requested["milliseconds"])
 
 

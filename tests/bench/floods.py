@@ -3,7 +3,8 @@
     python -m tests.bench.floods [--rate N] [--rounds N] [--addresses N]
 
 The flood comes from the kernel itself (`programs/flood.bpf.c`), at the dispatcher's own port, so that the router and
-its queues do not count. Each kind is beside no flood of the same round. A connection is in time where its first
+its queues do not count; what the dispatcher forwards of it is counted and dropped behind it (`programs/sink.bpf.c`), as
+its servers are other machines. Each kind is beside no flood of the same round. A connection is in time where its first
 segment was answered and not sent again. Needs root.
 """
 
@@ -12,14 +13,16 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +31,8 @@ from dnsvip.xdp.build import compile_all
 from dnsvip.xdp.libbpf import check, library
 from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.objects import Object
-from dnsvip.xdp.structs import u32
+from dnsvip.xdp.structs import number_of, u32
+from tests.bench.processes import prefer
 from tests.bench.program import LEAST, PROGRAMS, Frames, fragments
 from tests.bench.report import table
 from tests.dispatcher.build import segment
@@ -36,6 +40,7 @@ from tests.network.dispatching import read_snapshot
 from tests.network.field import Field
 
 STEADY, SECONDS, RATE, ROUNDS, ADDRESSES = 300, 3.0, 500_000, 3, 1_000_000
+FLOODER = int(IPv6Address("2001:db8:78::10"))
 KINDS = ("none", "forged", "one client", "many addresses", "first fragments", "later fragments")
 LIVE_FRAMES = 1 << 1
 """BPF_F_TEST_XDP_LIVE_FRAMES: packets are really sent."""
@@ -46,10 +51,13 @@ PORT_AT, IDENTITY_AT = 14 + 40, 14 + 40 + 6
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Percent of the connections in time, and the flood's packets a second."""
+    """Percent of the connections in time, and packets a second of the flood: sent, received by the dispatcher (with the
+    connections'), and forwarded."""
 
     in_time: float
     rate: float
+    received: float
+    forwarded: float
 
 
 def measure(
@@ -58,17 +66,36 @@ def measure(
     """The medians of each kind."""
     with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name, World() as world:
         field = Field(world, Path(name), ["xdp"], servers=2)
+        prefer(os.getpid())
         field.dispatch("d1")
+        for process in field.processes.values():
+            prefer(process.pid)
+        sunk = _sink(field)
         vip = field.address("direct", client=1)
         files = {kind: _written(field, kind, addresses) for kind in kinds if kind != KINDS[0]}
         found: dict[str, list[Beside]] = {kind: [] for kind in kinds}
         for _ in range(rounds):
             for kind in kinds:
-                found[kind].append(_beside(field, files.get(kind), vip, rate, seconds))
+                found[kind].append(_beside(field, files.get(kind), vip, rate, seconds, sunk))
         return {
-            kind: Beside(median(each.in_time for each in some), median(each.rate for each in some))
+            kind: Beside(*(median(getattr(each, name) for each in some) for name in FIGURES))
             for kind, some in found.items()
         }
+
+
+def _sink(field: Field) -> Callable[[], int]:
+    """Have what is forwarded of floods dropped where it leaves the dispatcher; gives how many packets that has been."""
+    with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name:
+        compile_all(PROGRAMS, Path(name))
+        with Object.open("sink", (Path(name) / "sink.bpf.o").read_bytes()) as opened:
+            opened.load()
+            program, sinks = opened.program("sink"), opened.map("sinks")
+    source = FLOODER.to_bytes(16, "big")
+    sinks.put(u32(0), source + bytes(8))
+    program.pin(field.pins / "sink")
+    program.close()
+    field.segment.ip("-force", "link", "set", "dev", "d1", "xdp", "pinned", str(field.pins / "sink"))
+    return lambda: number_of((sinks.get(u32(0)) or b"")[len(source) :])
 
 
 def _written(field: Field, kind: str, addresses: int) -> tuple[Path, int]:
@@ -89,7 +116,7 @@ def _written(field: Field, kind: str, addresses: int) -> tuple[Path, int]:
         forged = (vip ^ 1 for vip in vips)
         frames = fragments(forged, 1, 0) if kind == "first fragments" else fragments(vips, 1, 1480)
     else:
-        like = b"".join((bytes(12), b"\x86\xdd", segment(vips[0]))).ljust(LEAST, b"\0")
+        like = b"".join((bytes(12), b"\x86\xdd", segment(vips[0], source=FLOODER))).ljust(LEAST, b"\0")
         wanted = [vip ^ 1 for vip in vips] if kind == "forged" else vips
         frames = Frames.like(like, {14 + 24: [vip.to_bytes(16, "big") for vip in wanted]})
     file = field.folder / f"{kind.replace(' ', '-')}.heads"
@@ -98,11 +125,21 @@ def _written(field: Field, kind: str, addresses: int) -> tuple[Path, int]:
     return file, IDENTITY_AT if "fragment" in kind else PORT_AT
 
 
-def _beside(field: Field, flood: tuple[Path, int] | None, vip: str, rate: int, seconds: float) -> Beside:
+def _beside(
+    field: Field, flood: tuple[Path, int] | None, vip: str, rate: int, seconds: float, sunk: Callable[[], int]
+) -> Beside:
+    before = _received(field), sunk()
     with _flooding(field, flood, rate, seconds + 1) as rates:
         said = field.traffic("pace", str(seconds), str(STEADY), vip)
     asked = int(seconds * STEADY)
-    return Beside(100 * said["at_once"] / asked, rates[0] if rates else 0.0)
+    received, forwarded = (
+        (now - then) / (seconds + 1) for then, now in zip(before, (_received(field), sunk()), strict=True)
+    )
+    return Beside(100 * said["at_once"] / asked, rates[0] if rates else 0.0, received, forwarded)
+
+
+def _received(field: Field) -> int:
+    return int(field.dispatchers["d1"].run("cat", "/sys/class/net/eth0/statistics/rx_packets").stdout)
 
 
 @contextmanager
@@ -147,9 +184,16 @@ def send(file: Path, vary: int, rate: int, seconds: float, interface: str = "d1"
     return sent / (now - begun)
 
 
+FIGURES = ("in_time", "rate", "received", "forwarded")
+HEAD = ("flood", "packets/s", "received", "forwarded", "connections in time, percent")
+
+
 def rows(found: Mapping[str, Beside]) -> Sequence[tuple[str, ...]]:
     """The rows of a table."""
-    return [(kind, f"{each.rate:,.0f}", f"{each.in_time:.1f}") for kind, each in found.items()]
+    return [
+        (kind, f"{each.rate:,.0f}", f"{each.received:,.0f}", f"{each.forwarded:,.0f}", f"{each.in_time:.1f}")
+        for kind, each in found.items()
+    ]
 
 
 def main() -> None:
@@ -169,7 +213,7 @@ def main() -> None:
         print(json.dumps({"per_second": rate}))
         return
     found = measure(given.rounds, given.rate, given.addresses, given.seconds)
-    for line in table(("flood", "packets/s", "connections in time, percent"), rows(found)):
+    for line in table(HEAD, rows(found)):
         print(line)
 
 
