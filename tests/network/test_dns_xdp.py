@@ -259,6 +259,26 @@ def test_cookies(pair: Pair, server: str) -> None:
     assert pair.answered() == before + 1
 
 
+def test_ecs_of_strangers(pair: Pair) -> None:
+    """What a resolver says that is not believed counts for nothing: each of its questions is answered in the kernel at
+    once, by its own address, with scope 0."""
+    stranger = "203.0.113.99"
+    pair.client.run("ip", "addr", "add", f"{stranger}/32", "dev", "eth0")
+    pair.server.run("ip", "route", "add", stranger, "via", "192.0.2.7")
+    try:
+        words = ["www.example.test", "AAAA", "-b", stranger, "+nocookie"]
+        pair.until_known(lambda: pair.dig(*words))
+        [own] = pair.dig(*words, "+short").splitlines()
+        before = pair.answered()
+        for number in range(5):
+            said = pair.dig(*words, f"+subnet=198.51.{number}.0/24")
+            assert own in said
+            assert f"CLIENT-SUBNET: 198.51.{number}.0/24/0" in said
+        assert pair.answered() == before + 5
+    finally:
+        pair.client.run("ip", "addr", "del", f"{stranger}/32", "dev", "eth0")
+
+
 def test_what_is_left_to_the_server(pair: Pair) -> None:
     """Unknown options, TCP and other opcodes are the server's."""
     for words in (
