@@ -158,8 +158,8 @@ def many_sources(pair: Pair, name: str, rtype: str) -> Asked:
 
 
 def measure(pair: Pair, pid: int, asked: Asked, idle: float) -> tuple[float, float, float]:
-    """Microseconds of CPU an answered query beyond the `idle` share of a processor, those of them in the program, and how
-    many were answered."""
+    """Microseconds of CPU an answered query beyond the `idle` share of a processor, those of them in the program, and
+    how many were answered."""
     before, programs_before, began = cpu_seconds(pid), in_programs(pair), time.monotonic()
     sent, answered = asked()
     in_processes = cpu_seconds(pid) - before - idle * (time.monotonic() - began)
