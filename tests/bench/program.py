@@ -190,7 +190,7 @@ class Bench:
             balancer.resize("connections", connections)
             balancer.load()
             self.balancer = Runner(balancer.program("balance"))
-            _add_servers(balancer.map("servers"))
+            add_servers(balancer.map("servers"))
 
     def both(self, runner: Runner, cold: Frames, hot: Frames, times: int = 1) -> tuple[float, float, float, float]:
         """Cold and hot nanoseconds of a program, and those of E beside it."""
@@ -202,7 +202,8 @@ class Bench:
         )
 
 
-def _add_servers(servers: Map) -> None:
+def add_servers(servers: Map) -> None:
+    """Give each server of the balancer an address and a link address."""
     for number in range(servers.max_entries):
         servers.put(u32(number), bytes(15) + bytes([number]) + SERVER_LINK[:6] + OUR_LINK[:6] + bytes(4))
 
