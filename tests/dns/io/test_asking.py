@@ -160,6 +160,17 @@ async def test_answers_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
             assert await serial(port) != "7"
 
 
+async def test_primaries_by_tls() -> None:
+    """What primaries are verified by is read once, and apart from the event loop: a check is no work for it."""
+    with server(lambda query: [query]) as port:
+        place = f"tls://127.0.0.1:{port}#primary.example.test"
+        began = time.thread_time()
+        for _ in range(20):
+            with pytest.raises(TransferError):
+                await serial_at(place, ZONE, None)
+        assert time.thread_time() - began < 0.2
+
+
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("rcode", [5, 12, 15])
 async def test_rcodes(ask: Callable[[int], object], rcode: int) -> None:
