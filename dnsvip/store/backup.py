@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from sqlalchemy import LargeBinary, Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from dnsvip.errors import Conflict, Problem
+from dnsvip.errors import Conflict, Problem, StoreError
 from dnsvip.site.io.safe_file import draft_of
 from dnsvip.store.access.audit import AuditEntry, record
 from dnsvip.store.backup_file import FORMAT, VERSION, Header, Progress, check, fields_of, lines_of
@@ -201,9 +201,11 @@ async def _batches(lines: Iterable[bytes]) -> AsyncIterator[tuple[Table, list[di
         table = TABLES[name]
         known = {column.name for column in stored_columns(table)} - ({"id"} if table is audit else set())
         binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
-        for row in rows:
-            for column in binary:
-                row[column] = base64.b64decode(row[column])
+        try:
+            for row in rows:
+                row.update({column: base64.b64decode(row[column]) for column in binary})
+        except (KeyError, TypeError, ValueError):
+            raise _no_row() from None
         yield table, [{key: value for key, value in row.items() if key in known} for row in rows]
 
 
@@ -214,7 +216,7 @@ def _grouped(lines: Iterable[bytes]) -> Iterator[tuple[str, list[dict[str, Any]]
     name = ""
     rows: list[dict[str, Any]] = []
     for line in lines:
-        table, row = json.loads(line)
+        table, row = _row_of(line)
         if rows and (table != name or len(rows) == ROWS):
             yield name, rows
             rows = []
@@ -222,6 +224,21 @@ def _grouped(lines: Iterable[bytes]) -> Iterator[tuple[str, list[dict[str, Any]]
         rows.append(row)
     if rows:
         yield name, rows
+
+
+def _row_of(line: bytes) -> tuple[str, dict[str, Any]]:
+    """The table and the row of a line; raises StoreError: its seal is verified once more when all are read."""
+    try:
+        table, row = json.loads(line)
+        if table in TABLES and isinstance(row, dict):
+            return table, row
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise _no_row()
+
+
+def _no_row() -> StoreError:
+    return StoreError("the backup has a line that is no row of a table, and nothing of it is used")
 
 
 def _armoured(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,7 +224,28 @@ async def test_lines_that_grow_after_a_look(
     await other.close()
 
 
-@pytest.mark.parametrize("damage", [_cut, _altered, _without_row])
+def _with_row(row: str) -> Callable[[str], str]:
+    return lambda text: text.replace("\n", f"\n{row}\n", 1)
+
+
+NO_ROWS = {
+    name: _with_row(row)
+    for name, row in {
+        "text": "x",
+        "short": "[1]",
+        "other table": '["sqlite_master",{}]',
+        "no table": '[["client"],{}]',
+        "no row": '["client",1]',
+        "no columns": '["epoch",{}]',
+        "deep": "[" * 2000,
+    }.items()
+}
+DAMAGES = {"cut": _cut, "altered": _altered, "without": _without_row, **NO_ROWS}
+
+
+@pytest.mark.parametrize(
+    "damage", [_cut, _altered, _without_row, *NO_ROWS.values()], ids=["cut", "altered", "without", *NO_ROWS]
+)
 async def test_backups_altered_after_a_look(
     rich: Store, kek: KeyEncryptionKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[str], str]
 ) -> None:
@@ -241,7 +262,7 @@ async def test_backups_altered_after_a_look(
 
     monkeypatch.setattr(backup_module, "check", check)
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
-    with pytest.raises(StoreError, match=r"its seal is broken|its end is missing"):
+    with pytest.raises(StoreError, match=r"its seal is broken|its end is missing|no row of a table|another file now"):
         await other.backups.restore(file, "me")
     assert await other.generation() == 0
     await other.close()
