@@ -6,7 +6,7 @@ A client whose record cannot be made is refused and named in `faults`; it costs 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 
 from dnsvip.address.layout import Layout
 from dnsvip.dispatcher.io.xdp.id_allocator import IdAllocator
@@ -26,7 +26,7 @@ _ENDED = TYPES.struct("client").pack_sparse(tier=absent(), ended=1)
 
 
 class ClientMaps:
-    """Maps `clients` and `client_keys`. Clients that an earlier process wrote, and the snapshot lacks, are removed."""
+    """Maps `clients` and `client_keys`. What an earlier process wrote, and the snapshot lacks, is removed."""
 
     def __init__(self, records: Map, keys: Map, ids: IdAllocator) -> None:
         self._records, self._keys, self._ids = records, keys, ids
@@ -39,6 +39,7 @@ class ClientMaps:
         if before is None or old is None:
             gone, changed = self._unknown(snapshot), list(snapshot.site.clients.values())
             refused = set(snapshot.deleted)
+            self._remove_unknown_keys({client.id for client in changed}, image.masters.keys())
         else:
             changes = list(difference(before.site.clients, snapshot.site.clients))
             refusals = list(difference(before.deleted, snapshot.deleted))
@@ -53,6 +54,7 @@ class ClientMaps:
                 known = {client.id for client in changed}
                 others = (client for client in snapshot.site.clients.values() if client.pool or client.servers)
                 changed += [client for client in others if client.id not in known]
+            self._remove_keys(before.site.clients.values(), old.masters.keys() - image.masters.keys())
         held = {client.id for client in changed}
         masters = old.masters if old else {}
         self.refuse(refused - held)
@@ -97,6 +99,20 @@ class ClientMaps:
                 self._records.delete(u64(number))
             for master in masters:
                 self._keys.delete(pack_name(client=number, master=master))
+
+    def _remove_keys(self, clients: Collection[Client], masters: Iterable[int]) -> None:
+        """Remove the keys of clients under masters that are gone: another cluster may get the number of theirs."""
+        pack_name = TYPES.struct("client_key_name").pack
+        for master in masters:
+            self._keys.delete_many([pack_name(client=client.id, master=master) for client in clients])
+
+    def _remove_unknown_keys(self, clients: Container[int], masters: Container[int]) -> None:
+        """Remove the keys in the map of an earlier process that are of other clients, or under other masters."""
+        unpack = TYPES.struct("client_key_name").unpack
+        names = ((key, unpack(key)) for key in set(self._keys.keys()))
+        self._keys.delete_many(
+            [key for key, name in names if name["client"] not in clients or name["master"] not in masters]
+        )
 
     def _write_keys(
         self,

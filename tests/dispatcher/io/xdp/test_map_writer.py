@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -240,6 +240,24 @@ def test_what_is_not_used_goes(program: Kernel) -> None:
     assert not set(program.maps["prefixes6"].keys())
     assert not [key for key in set(program.maps["rings"].keys()) if program.maps["rings"].get(key)]
     assert program.see(segment(address("gold")), START).reason == "not-ours"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_keys_go_with_their_cluster(program: Kernel, restarted: bool) -> None:
+    """Keys of clients in a cluster that is gone are removed, while its clients stay: a later cluster with its number
+    would have a removed client's, and the map would fill."""
+    keys = program.maps["client_keys"]
+    before = set(keys.keys())
+    prefix = ip_network("2001:db8:b:1::/64")
+    second = replace(CLUSTER, name="second", prefix=prefix, plain=prefix[1])
+    keyrings = {name: Keyring(one.address_layout, [EPOCH]) for name, one in (("web", CLUSTER), ("second", second))}
+    site = replace(SITE, clusters={**SITE.clusters, "second": second})
+    program.writer.apply(DispatchTables(Snapshot(1, site, keyrings, {"web": MASTER, "second": MASTER})))
+    assert len(set(keys.keys())) == 2 * len(before)
+    if restarted:
+        restart(program)
+    change(program, SITE)
+    assert set(keys.keys()) == before
 
 
 def named(program: Kernel) -> set[str]:
