@@ -435,6 +435,7 @@ int dispatch(struct xdp_md *ctx)
 	struct site *site = current_site();
 	struct config *c = settings();
 	struct work *w = work();
+	struct straight *head;
 	__u32 flags;
 	int action;
 
@@ -445,10 +446,12 @@ int dispatch(struct xdp_md *ctx)
 		w->step = 0;
 		unwrap(ctx);
 	}
-	if (!c->sample && !c->watched) {
+	if (!(c->sample | c->watched)) {
 		action = LEFT;
-		if (straight_head(ctx, &flags) && !(flags & (FIN | RST)))
-			action = flags & SYN ? follow_opening(ctx, w, site, c, flags) : follow_established(ctx, w, site, c);
+		head = straight_head(ctx, &flags);
+		if (head && !(flags & (FIN | RST)))
+			action = unlikely(flags & SYN) ? follow_opening(ctx, w, site, c, flags) :
+							 follow_established(ctx, w, site, c, head);
 		else if (piece_bytes(ctx))
 			action = drop_piece(ctx, w, site, c);
 		if (action >= 0)

@@ -49,9 +49,8 @@ static __always_inline struct flow *established_flow(const struct flow_key *key)
 
 /* Forwards a packet of an established flow; an XDP action, or LEFT. */
 static __noinline int follow_established(struct xdp_md *ctx, struct work *w, const struct site *site,
-					 const struct config *c)
+					 const struct config *c, struct straight *head)
 {
-	struct straight *head = straight_bytes(ctx);
 	const struct server *server;
 	struct flow_key key;
 	struct flow *flow;
@@ -60,34 +59,32 @@ static __noinline int follow_established(struct xdp_md *ctx, struct work *w, con
 	__u64 *full;
 	int action;
 
-	if (!head)
-		return LEFT;
 	straight_key(&key, head);
-	if (!goes_to(w->cluster, site, &key)) {
+	if (unlikely(!goes_to(w->cluster, site, &key))) {
 		action = turn_to(ctx, w, site, c, &key);
 		if (action)
 			return action;
 	}
 	flow = established_flow(&key);
-	if (!flow || (key.protocol == IPPROTO_UDP && flow->anonymous & TAKEN_OVER))
+	if (unlikely(!flow) || (key.protocol == IPPROTO_UDP && flow->anonymous & TAKEN_OVER))
 		return LEFT;
 	number = flow->owner >> 8;
-	if (number >= MAX_SERVERS) /* it has been ended */
+	if (unlikely(number >= MAX_SERVERS)) /* it has been ended */
 		return LEFT;
 	opaque(number);
 	number &= MAX_SERVERS - 1;
 	server = &site->servers[number];
-	if (!server->keeps | (server->mode == MODE_NAT) | (straight_size(head) > server->path_mtu))
+	if (unlikely(!server->keeps || server->mode == MODE_NAT || straight_size(head) > server->path_mtu))
 		return LEFT;
 	hop = straight_hop(w, number);
-	if (!hop)
+	if (unlikely(!hop))
 		return LEFT;
-	if (flow->seen != w->seconds) {
+	if (unlikely(flow->seen != w->seconds)) {
 		if (is_idle(flow, w->seconds))
 			return LEFT;
 		flow->seen = w->seconds;
 	}
-	if (is_policed(site, flow->tier)) {
+	if (unlikely(is_policed(site, flow->tier))) {
 		full = known_bucket(site, &key, flow->client, flow->tier);
 		if (!full || !conforms(full, &site->tiers[flow->tier], straight_size(head), w->now))
 			return LEFT; /* which decides over the limit; from here on nothing may be LEFT */
@@ -97,7 +94,7 @@ static __noinline int follow_established(struct xdp_md *ctx, struct work *w, con
 		flow->bytes += straight_size(head);
 	}
 	count_straight(ctx, ACTION_FORWARD, REASON_KNOWN);
-	if (c->trace)
+	if (unlikely(c->trace))
 		trace(REASON_KNOWN, ACTION_FORWARD, number, 0);
 	return send_straight(ctx, head, site, server, flow->owner, flow->hash, hop);
 }

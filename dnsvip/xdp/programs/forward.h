@@ -178,19 +178,23 @@ __noinline int refresh_hop(struct xdp_md *ctx, __u32 number)
 	return 0;
 }
 
-/* Writes the link addresses and sends. */
-static __always_inline int send(struct xdp_md *ctx, const struct hop *hop)
+/* Writes the link addresses and sends; `link`: where the frame begins. */
+static __always_inline int send_from(struct xdp_md *ctx, struct ethhdr *link, const struct hop *hop)
 {
-	struct ethhdr *link = bytes_at(ctx, 0, sizeof(*link));
-
-	if (!link)
-		return XDP_DROP;
 	/* Both addresses, in two words. */
 	__builtin_memcpy(__builtin_assume_aligned(link, 8),
 			 __builtin_assume_aligned((const void *)hop + offsetof(struct hop, destination), 8), 12);
 	if (hop->interface == ctx->ingress_ifindex)
 		return XDP_TX;
 	return bpf_redirect(hop->interface, 0);
+}
+
+/* Writes the link addresses and sends. */
+static __always_inline int send(struct xdp_md *ctx, const struct hop *hop)
+{
+	struct ethhdr *link = bytes_at(ctx, 0, sizeof(*link));
+
+	return link ? send_from(ctx, link, hop) : XDP_DROP;
 }
 
 /* The destination in the packet's header; 0 where it cannot be read. */

@@ -101,13 +101,13 @@ struct cluster {
 	/* What every packet of a new flow is compared with: two cache lines. */
 	__be64 prefix[2];  /* IPv4: in the last four bytes, */
 	__be64 mask[2];    /* with all bits before them set */
+	__u32 present;
+	__u32 version; /* 4: class addresses by the table of field `tier`, host address -> tier */
 	struct wide plain; /* IPv4: in the low 32 bits */
 	struct wide mac_mask;
 	struct wide mode_bit;
 	__u64 tag_mask;
 	__u64 cheap_mask; /* the top c bits of the tag */
-	__u32 present;
-	__u32 version; /* 4: class addresses by the table of field `tier`, host address -> tier */
 	__u32 epoch_shift;
 	__u32 tag_bits;
 	__u32 payload_bits;
