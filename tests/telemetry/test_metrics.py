@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from prometheus_client.core import Metric
 
 from dnsvip.dispatcher.reason import REASONS, zero_counts
@@ -246,3 +247,27 @@ def test_every_metric_is_documented() -> None:
     names = {family.name + ("_total" if family.type == "counter" else "") for family in found}
     page = (Path(dns.__file__).parents[1] / "README.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == names
+
+
+NO_VERSIONS = {
+    "word": "x",
+    "nothing": "",
+    "short": "1",
+    "word within": "1.x.0",
+    "long": "9" * 5000,
+    "no text": "1.0.0\udcff",
+    "blank": "1.0.0 ",
+    "other digits": "\u0661.0.0",
+    "more": "1.0.0-rc",
+    "negative": "-1.0.0",
+}
+
+
+@pytest.mark.parametrize("version", NO_VERSIONS.values(), ids=NO_VERSIONS)
+@pytest.mark.parametrize("media", ["application/openmetrics-text", "text/plain"])
+def test_versions_that_are_none(media: str, version: str) -> None:
+    """A scraper that asks for a version in another form gets the oldest, and nothing of what it sent; one that there is
+    is given."""
+    body, kind = render([gauge("a", "b", 1)], f"{media};version={version},*/*;q=0.1")
+    assert (b"a 1.0" in body, kind) == (True, render([], "")[1])
+    assert "1.0.0" in render([], f"{media};version=1.0.0")[1]

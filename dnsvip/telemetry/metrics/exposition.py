@@ -7,6 +7,7 @@ number of series.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
@@ -64,11 +65,16 @@ def collected(**parts: Callable[[], Iterable[Metric]]) -> list[Metric]:
     return [*families, gauges("dnsvip_metrics_failed", text, ("part",), (((name,), 1.0) for name in failed))]
 
 
+_ASKED, _VERSION = re.compile(r"version=([^;,]*)"), re.compile(r"[0-9]{1,2}(\.[0-9]{1,2}){2}", re.ASCII)
+"""The versions of formats that an Accept header names, and the form of those that there are."""
+
+
 def render(families: Iterable[Metric], accept: str = "") -> tuple[bytes, str]:
     """The exposition and its content type; `accept` is the request's Accept header."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(families))
-    encode, content_type = choose_encoder(accept)
+    known = all(map(_VERSION.fullmatch, _ASKED.findall(accept)))  # others make the library fail, or are echoed
+    encode, content_type = choose_encoder(accept if known else "")
     return encode(registry), content_type
 
 
