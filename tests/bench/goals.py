@@ -25,6 +25,7 @@ GOALS = (
     Goal("dns", "ecs / knot", 1.0, "x", "CPU a query, ECS of 10,000 known prefixes, by Knot geoip"),
     Goal("dns", "plain / pdns", 0.25, "x", "CPU a query, plain, by PowerDNS LUA"),
     Goal("dns", "ecs / pdns", 0.25, "x", "CPU a query, ECS of 10,000 known prefixes, by PowerDNS LUA"),
+    Goal("dns", "spread / nsd", 1.0, "x", "CPU a query, plain, from 100 sockets, by NSD"),
     Goal("dns", "new / pdns", 0.333, "x", "CPU a query, ECS of new prefixes, by PowerDNS LUA"),
     Goal("dns", "signed repeated, compact / unsigned", 1.3, "x", "CPU a query, signed and repeated, by unsigned"),
     Goal("dns", "signed repeated, compact / pdns-signed", 0.5, "x", "the same by PowerDNS LUA with live signing"),
