@@ -49,7 +49,7 @@ scripts: $(MODULES)/.package-lock.json  ## types (made from the OpenAPI document
 	$(NODE) $(MODULES)/typescript/bin/tsc --project $(SCRIPTS)
 	$(NODE) $(MODULES)/prettier/bin/prettier.cjs --config $(SCRIPTS)/.prettierrc.json --log-level warn --check dnsvip/admin/console/static $(SCRIPTS)/package.json $(SCRIPTS)/tsconfig.json
 
-bench: packages $(PROGRAMS)  ## performance compared with other servers and with the goals; ONLY=dns, encrypted, codec, dispatcher, nodes or quality; ARGS goes to that part
+bench: packages $(PROGRAMS)  ## performance compared with other servers and with the goals; ONLY=dns, kernel, encrypted, codec, dispatcher, nodes or quality; ARGS goes to that part
 	@deploy/bench-packages.sh
 	@$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 

@@ -13,6 +13,7 @@ PARTS = {
     "dispatch": "tests.bench.bench_dispatch",
     "dns": "tests.bench.bench_dns",
     "encrypted": "tests.bench.bench_encrypted",
+    "kernel": "tests.bench.bench_kernel",
     "nodes": "tests.bench.bench_nodes",
     "quality": "tests.bench.bench_quality",
     "sizing": "tests.bench.bench_sizing",

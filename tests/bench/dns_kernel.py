@@ -14,17 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from dnsvip.demo.host import Host, stop
+from dnsvip.xdp.build import compile_all
 from dnsvip.xdp.objects import Program
 from tests.bench.processes import cpu_seconds
-from tests.bench.program import LEAST, counting
+from tests.bench.program import LEAST, PROGRAMS, counting
 from tests.dns.hotpath.test_fastpath import question
 from tests.dns.io.xdp.kernel import packet
 from tests.network.dispatching import wait_until
@@ -33,7 +34,11 @@ from tests.network.test_dns_xdp import FOUR, NODE, Pair
 
 RATE, SECONDS, ROUNDS = 20_000, 2, 3
 SOURCES = 100_000
+OURS, BY_GDNSD, BY_KNOT, ALONE = "dnsvip, xdp", "gdnsd", "knot, xdp", "veth alone"
+ONE, MANY = "one source", "100,000 sources"
 QUESTIONS = {"plain": ("plain.example.test", "A"), "per client": ("www.example.test", "AAAA")}
+NOBODY = 1 << 30
+"""No process has this number."""
 LEARNING = 30
 """Turns at most until the program knows nearly all sources."""
 ZONE = """$ORIGIN example.test.
@@ -162,7 +167,7 @@ def measure(pair: Pair, pid: int, asked: Asked, idle: float) -> tuple[float, flo
     how many were answered."""
     before, programs_before, began = cpu_seconds(pid), in_programs(pair), time.monotonic()
     sent, answered = asked()
-    in_processes = cpu_seconds(pid) - before - idle * (time.monotonic() - began)
+    in_processes = max(cpu_seconds(pid) - before - idle * (time.monotonic() - began), 0)
     in_program = in_programs(pair) - programs_before
     each = 1e6 / max(answered, 1)
     return (in_processes + in_program) * each, in_program * each, answered / sent
@@ -223,24 +228,59 @@ def ours(pair: Pair, node: str) -> Iterator[int]:
         stop(process)
 
 
-def subjects(pair: Pair) -> dict[str, Callable[[], object]]:
+@contextmanager
+def turning(pair: Pair) -> Iterator[int]:
+    """A program that returns packets without work, and no process."""
+    folder = pair.folder / "turn"
+    compile_all(PROGRAMS, folder)
+    pair.server.ip("link", "set", "dev", "eth0", "xdp", "obj", str(folder / "turn.bpf.o"), "sec", "xdp")
+    try:
+        yield NOBODY
+    finally:
+        pair.server.ip("link", "set", "dev", "eth0", "xdp", "off")
+
+
+Subjects: TypeAlias = dict[str, Callable[[], AbstractContextManager[int]]]
+
+
+def subjects(pair: Pair) -> Subjects:
     """Each server as a context that gives its process."""
     xdp = "xdp:\n  listen: eth0\n"
     plain = NODE.replace('xdp = { interface = "eth0", pins = "PINS" }\n', "")
     return {
-        "dnsvip, xdp": lambda: ours(pair, NODE),
+        ALONE: lambda: turning(pair),
+        OURS: lambda: ours(pair, NODE),
         "dnsvip, sockets": lambda: ours(pair, plain),
         "nsd": lambda: peer(pair, "nsd", "nsd.conf", NSD, "nsd", "-d", "-c", "$dir/nsd.conf"),
-        "gdnsd": lambda: peer(pair, "gdnsd", "config", GDNSD, "gdnsd", "-c", "$dir", "start"),
+        BY_GDNSD: lambda: peer(pair, "gdnsd", "config", GDNSD, "gdnsd", "-c", "$dir", "start"),
         "knot": lambda: peer(pair, "knot", "knot.conf", KNOT.replace("XDP\n", ""), "knotd", "-c", "$dir/knot.conf"),
-        "knot, xdp": lambda: peer(
-            pair, "kxdp", "knot.conf", KNOT.replace("XDP\n", xdp), "knotd", "-c", "$dir/knot.conf"
-        ),
+        BY_KNOT: lambda: peer(pair, "kxdp", "knot.conf", KNOT.replace("XDP\n", xdp), "knotd", "-c", "$dir/knot.conf"),
     }
 
 
-def main() -> None:
-    """Print the table."""
+class Row(NamedTuple):
+    """Microseconds of CPU an answer, those of them in the program, and the share that was answered; medians."""
+
+    server: str
+    kind: str
+    who: str
+    cost: float
+    program: float
+    share: float
+
+    def __str__(self) -> str:
+        asked = f"{self.server:16} {self.kind:11} {self.who:16}"
+        return f"{asked} {self.cost:7.2f} us, {self.program:.2f} in the program  {self.share:6.1%}"
+
+
+def row_of(pair: Pair, pid: int, asked: Asked, idle: float, name: tuple[str, str, str]) -> Row:
+    """The medians of ROUNDS turns."""
+    turns = [measure(pair, pid, asked, idle) for _ in range(ROUNDS)]
+    return Row(*name, *(median(values) for values in zip(*turns, strict=True)))
+
+
+def rows(names: Sequence[str] = ()) -> Iterator[Row]:
+    """Each server, or those named, with each question."""
     with tempfile.TemporaryDirectory() as folder, kernel_world() as world, counting():
         pair = Pair(world, Path(folder))
         subprocess.run(["ip", "-n", pair.client.namespace, "link", "set", "dev", "eth0", "xdp", "off"], check=True)
@@ -249,21 +289,22 @@ def main() -> None:
         pair.server.ip("route", "add", "198.18.0.0/15", "via", "192.0.2.7")
         pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
         for name, subject in subjects(pair).items():
-            if sys.argv[1:] and name not in sys.argv[1:]:
+            if names and name not in names:
                 continue
-            with subject() as pid:  # type: ignore[attr-defined]
+            with subject() as pid:
                 idle = min(idles(pid))
-                sys.stdout.write(f"{name:16} idle {idle:.2%} of a processor\n")
                 for kind, words in QUESTIONS.items():
-                    for who, asking in {"one source": one_source, "100,000 sources": many_sources}.items():
+                    for who, asking in {ONE: one_source, MANY: many_sources}.items():
                         asked = asking(pair, *words)
-                        if name == "dnsvip, xdp":
+                        if name == OURS:
                             learn(pair, asked)
-                        turns = [measure(pair, pid, asked, idle) for _ in range(ROUNDS)]
-                        cost, program, share = (median(values) for values in zip(*turns, strict=True))
-                        text = f"{cost:7.2f} us, {program:.2f} in the program  {share:6.1%}"
-                        sys.stdout.write(f"{name:16} {kind:11} {who:16} {text}\n")
-                        sys.stdout.flush()
+                        yield row_of(pair, pid, asked, idle, (name, kind, who))
+
+
+def main() -> None:
+    """Print the table."""
+    for row in rows(sys.argv[1:]):
+        print(row, flush=True)
 
 
 def _mac(host: Host) -> str:

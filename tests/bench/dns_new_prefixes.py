@@ -11,13 +11,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from itertools import count, islice
 from pathlib import Path
-from statistics import median
 
-from tests.bench.dns_kernel import KNOT, RATE, ROUNDS, SECONDS, Asked, _mac, idles, measure, ours, peer
+from tests.bench.dns_kernel import KNOT, OURS, RATE, SECONDS, Asked, Row, Subjects, _mac, idles, ours, peer, row_of
 from tests.bench.program import LEAST, counting
 from tests.dns.hotpath.test_fastpath import opt, question
 from tests.dns.io.xdp.kernel import packet
@@ -38,6 +37,7 @@ anonymous = "encoded"
 [service."w.example.test"]
 cluster = "each"
 """
+GEOIP_SOCKETS = "knot geoip"
 GEOIP = "mod-geoip:\n  - id: prefixes\n    config-file: $dir/prefixes\n    ttl: 60\n    mode: subnet\n"
 SERVER, MODULE = "server:\n", "    file: zone\n    module: mod-geoip/prefixes\n"
 SPACES = {"of nobody": IPv4Address("16.0.0.0"), "of clients": IPv4Address("64.0.0.0")}
@@ -95,22 +95,22 @@ def new_prefixes(pair: Pair, first: IPv4Address) -> Asked:
     return asked
 
 
-def subjects(pair: Pair) -> dict[str, Callable[[], object]]:
+def subjects(pair: Pair) -> Subjects:
     """Each server as a context that gives its process."""
     config, prefixes = geoip(KNOT)
     words, more = ("knotd", "-c", "$dir/knot.conf"), {"prefixes": prefixes}
     sockets, xdp = config.replace("XDP\n", ""), config.replace("XDP\n", "xdp:\n  listen: eth0\n")
     plain = NODE.replace('xdp = { interface = "eth0", pins = "PINS" }\n', "")
     return {
-        "dnsvip, xdp": lambda: ours(pair, NODE),
+        OURS: lambda: ours(pair, NODE),
         "dnsvip, sockets": lambda: ours(pair, plain),
-        "knot geoip": lambda: peer(pair, "geoip", "knot.conf", sockets, *words, more=more),
+        GEOIP_SOCKETS: lambda: peer(pair, "geoip", "knot.conf", sockets, *words, more=more),
         "knot geoip, xdp": lambda: peer(pair, "xgeoip", "knot.conf", xdp, *words, more=more),
     }
 
 
-def main() -> None:
-    """Print the table."""
+def rows(names: Sequence[str] = ()) -> Iterator[Row]:
+    """Each server, or those named, with prefixes of each space."""
     with tempfile.TemporaryDirectory() as folder, kernel_world() as world, counting():
         pair = Pair(world, Path(folder))
         pair.site += clients()
@@ -118,20 +118,22 @@ def main() -> None:
         pair.server.run("ethtool", "-K", "eth0", "gro", "on")  # else a veth without a program takes no frames
         pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
         for name, subject in subjects(pair).items():
-            if sys.argv[1:] and name not in sys.argv[1:]:
+            if names and name not in names:
                 continue
-            with subject() as pid:  # type: ignore[attr-defined]
+            with subject() as pid:
                 different = {pair.dig(NAME, "AAAA", "+short", f"+subnet=10.0.{n}.0/24") for n in range(3)}
                 assert len(different) == 3, (name, different)
                 idle = min(idles(pid))
-                sys.stdout.write(f"{name:16} idle {idle:.2%} of a processor\n")
                 for kind, first in SPACES.items():
                     asked = new_prefixes(pair, first)
                     asked()
-                    turns = [measure(pair, pid, asked, idle) for _ in range(ROUNDS)]
-                    cost, share = (median(values) for values in zip(*turns, strict=True))
-                    sys.stdout.write(f"{name:16} {kind:11} {cost:7.2f} us  {share:6.1%}\n")
-                    sys.stdout.flush()
+                    yield row_of(pair, pid, asked, idle, (name, kind, "each once"))
+
+
+def main() -> None:
+    """Print the table."""
+    for row in rows(sys.argv[1:]):
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

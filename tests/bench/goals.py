@@ -37,6 +37,18 @@ GOALS = (
     Goal("dns", "load", 20, "s", "1,000,000 clients load"),
     Goal("dns", "change", 0.5, "s", "a change reaches the answers"),
     Goal("dns", "pause", 5, "ms", "longest pause while it does"),
+    Goal("kernel", "plain", 6.0, "E", "kernel, a plain question"),
+    Goal("kernel", "ECS, made before", 9.0, "E", "kernel, ECS of a known prefix, its address made before"),
+    Goal("kernel", "ECS, new in this slot", 45.0, "E", "kernel, the same, new in this slot"),
+    *(
+        Goal("kernel", f"new, {size}", 45.0, "E", f"kernel, a new prefix of a client of {size:,}")
+        for size in (10, 10_000, 100_000, 1_000_000, 10_000_000)
+    ),
+    Goal("kernel", "gdnsd, one", 0.1, "x", "CPU an answer from the kernel, one source, by gdnsd"),
+    Goal("kernel", "gdnsd, many", 0.1, "x", "the same, 100,000 sources"),
+    Goal("kernel", "knot, one", 0.5, "x", "CPU an answer from the kernel, one source, by Knot XDP"),
+    Goal("kernel", "knot, many", 0.5, "x", "the same, 100,000 sources"),
+    Goal("kernel", "new / geoip", 0.5, "x", "CPU an answer to a new prefix, by Knot geoip on sockets"),
     Goal("encrypted", "dot / bind", 1.5, "x", "CPU a query, DNS over TLS, 100 kept connections, by BIND"),
     Goal("encrypted", "doh / bind", 1.5, "x", "CPU a query, DNS over HTTPS by GET, 100 kept connections, by BIND"),
     Goal(

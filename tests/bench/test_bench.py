@@ -22,11 +22,14 @@ from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.verify.networks import SourceNetworks
 from dnsvip.xdp.build import compiler
 from dnsvip.xdp.objects import object_file
-from tests.bench import signed
+from tests.bench import bench_kernel, signed
 from tests.bench.bench_dispatch import SECTION, moved
 from tests.bench.bench_dispatch import Report as DispatchReport
 from tests.bench.bench_dns import LAST_RESULT, WORKLOADS
 from tests.bench.bench_networks import STRANGER, site_with
+from tests.bench.dns_kernel import BY_GDNSD, BY_KNOT, MANY, ONE, QUESTIONS, Row
+from tests.bench.dns_kernel import OURS as OURS_IN_KERNEL
+from tests.bench.dns_new_prefixes import GEOIP_SOCKETS, SPACES
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
 from tests.bench.load import Load
@@ -237,6 +240,30 @@ def test_goals_of_the_program_have_figures() -> None:
     assert report.figures["established / balancer"] == 1.0
     assert report.figures["established, encap / balancer"] == 1.9
     assert [row[-2:] for row in program_rows(figures)] == [("1.00", "60"), ("1.00", "60"), ("1.90", "60")]
+
+
+def test_goals_of_answers_in_the_kernel_have_figures() -> None:
+    """Every goal of the kernel part has its figure in a report: of several questions that of the worst."""
+    kernel = bench_kernel.Report(
+        "",
+        {"E": 10.0, "plain": 50.0, "ECS, made before": 80.0, "ECS, new in this slot": 400.0},
+        {size: {"E": 10.0, "of a client": 500.0} for size in bench_kernel.SIZES},
+        [
+            Row(server, kind, who, cost * (2 if kind == "per client" and server == OURS_IN_KERNEL else 1), 0.1, 1.0)
+            for server, cost in {OURS_IN_KERNEL: 1.0, BY_GDNSD: 10.0, BY_KNOT: 4.0}.items()
+            for kind in QUESTIONS
+            for who in (ONE, MANY)
+        ],
+        [
+            Row(server, kind, "", cost, 0.1, 1.0)
+            for server, cost in ((OURS_IN_KERNEL, 1), (GEOIP_SOCKETS, 4))
+            for kind in SPACES
+        ],
+    )
+    figures = kernel.figures
+    assert {goal.figure for goal in GOALS if goal.part == "kernel"} <= figures.keys()
+    assert (figures["plain"], figures["new, 100000"]) == (5.0, 50.0)
+    assert (figures["gdnsd, one"], figures["knot, many"], figures["new / geoip"]) == (0.2, 0.5, 0.25)
 
 
 def test_section_is_replaced(tmp_path: Path) -> None:
