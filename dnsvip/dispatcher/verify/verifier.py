@@ -182,11 +182,11 @@ class AddressVerifier:
         if client is None and values.get("client", 0) in self._snapshot.deleted:
             return cluster.reject(AddressReason.REVOKED, address, values)
         everybodys = tier is cluster.default_tier and not values.get("client")  # it says no more than the plain VIP
-        reason, slot = self._admit(cluster, tier, None if everybodys else values, client, flow)
+        reason, slot, speaker = self._admit(cluster, tier, None if everybodys else values, client, flow)
         if reason in ACCEPTED:
             ignored = False
             if cluster.claims:
-                values, invalid, ignored = self._said(cluster, cluster.claims, values, client, flow, slot)
+                values, invalid, ignored = self._said(cluster, cluster.claims, values, client, flow, slot, speaker)
                 if invalid:
                     return cluster.reject(AddressReason.BAD_PAYLOAD, address, values, client)
             unproven = reason is AddressReason.RESUMED
@@ -206,46 +206,41 @@ class AddressVerifier:
         values: Mapping[str, int] | None,
         client: Client | None,
         flow: _NewFlow,
-    ) -> tuple[AddressReason, int | None]:
+    ) -> tuple[AddressReason, int | None, Speaker | None]:
         """Steps 7 and 8: the client's state, its network (`values` None: any), and its proof where one is carried or
-        required; the slot that the proof is right for, None without one. RESUMED: a running flow whose proof does not
-        hold."""
+        required; the slot that the proof is right for, and whose it is, None without one. RESUMED: a running flow whose
+        proof does not hold."""
         if client and not cluster.payload.serves(client):
-            return AddressReason.REVOKED, None
+            return AddressReason.REVOKED, None, None
         if not flow.address & cluster.layout.mode_bit:
             required = tier.require_proof or (client is not None and client.proof.required)
             only = tier.networks is Networks.ONLY or (client is not None and client.networks is Networks.ONLY)
             if only and values is not None:
                 required = required or not self.networks.is_at_home(tier, values.get("client"), flow.source)
             accepted = AddressReason.SOURCE if flow.sourced else AddressReason.ISSUED
-            return AddressReason.UNPROVEN if required else accepted, None
+            return AddressReason.UNPROVEN if required else accepted, None, None
         if client is None:
-            return AddressReason.BAD_PROOF, None
-        slot = self._passes(cluster, client, flow)
+            return AddressReason.BAD_PROOF, None, None
+        slot, speaker = self._passes(cluster, client, flow)
         if slot is None and not flow.running:
-            return AddressReason.BAD_PROOF, None
+            return AddressReason.BAD_PROOF, None, None
         if client.proof.single_use and flow.used(flow.address):
-            return AddressReason.REPLAYED, None
-        return AddressReason.RESUMED if slot is None else AddressReason.PROVEN, slot
+            return AddressReason.REPLAYED, None, None
+        return AddressReason.RESUMED if slot is None else AddressReason.PROVEN, slot, speaker
 
-    def _passes(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> int | None:
-        """As `_proven_slot`. Of a flow that is not running a bad proof counts, and after too many from one network no
-        more are verified ("Guessing")."""
+    def _passes(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> tuple[int | None, Speaker | None]:
+        """The slot that a proof is right for, None where it is wrong, and whose it is. Of a flow that is not running a
+        bad proof counts, and after too many from one network no more are verified, nor keys derived ("Guessing")."""
         guesses, guesser = None if flow.running else flow.guesses, (cluster.name, flow.source >> 64)
         if guesses is not None and guesses.refuses(guesser, int(flow.now)):
-            return None
-        slot = self._proven_slot(cluster, client, flow)
+            return None, None
+        slot, speaker = None, self._speaker(cluster, client, flow)
+        if speaker is not None:
+            slots = acceptable_slots(flow.now, cluster.cluster.slot_seconds)
+            slot = proven_slot(cluster.layout, flow.address, *speaker, slots)
         if guesses is not None and slot is None:
             guesses.count(guesser, int(flow.now), cluster.cluster.slot_seconds)
-        return slot
-
-    def _proven_slot(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> int | None:
-        """The slot that a proof is right for; None where it is wrong."""
-        speaker = self._speaker(cluster, client, flow)
-        if speaker is None:
-            return None
-        slots = acceptable_slots(flow.now, cluster.cluster.slot_seconds)
-        return proven_slot(cluster.layout, flow.address, *speaker, slots)
+        return slot, speaker
 
     def _said(
         self,
@@ -255,14 +250,16 @@ class AddressVerifier:
         client: Client | None,
         flow: _NewFlow,
         slot: int | None,
+        speaker: Speaker | None,
     ) -> Said:
-        """What the client of an accepted flow says. A label is read of a flow's first packet alone, where the payload
-        names a client."""
+        """What the client of an accepted flow says; `speaker` is it where its proof has been looked at. A label is read
+        of a flow's first packet alone, where the payload names a client."""
         label = flow.label if not flow.running and values.get("client", 0) else 0
         if slot is None and not (label and claims.reads_labels):
             return Said(values)
-        speaker = self._speaker(cluster, client, flow) if client else None
-        slots = acceptable_slots(flow.now, cluster.cluster.slot_seconds)
+        if speaker is None and client:
+            speaker = self._speaker(cluster, client, flow)
+        slots = acceptable_slots(flow.now, cluster.cluster.slot_seconds) if label else ()
         return claims.said(values, flow.address, label, speaker, slot, slots)
 
     def _speaker(self, cluster: CompiledCluster, client: Client, flow: _NewFlow) -> Speaker | None:
