@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from dnsvip.dns.identity.arrival import Arrival
-from dnsvip.dns.io.cipher_suites import prefer_fast_suites
 from dnsvip.dns.io.listener_files import ListenerFiles
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_listen import OURS, ListenerTls
@@ -199,7 +198,6 @@ class Terminator(ListenerFiles):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.num_tickets = 1
-        prefer_fast_suites(context)
         context.set_alpn_protocols(self._protocols)
         files = self._files
         try:

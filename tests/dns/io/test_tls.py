@@ -105,20 +105,6 @@ def openssl(server: Running, authority: Authority, *more: str, text: str = "") -
     return subprocess.run(argv, capture_output=True, text=True, input=text, timeout=10, check=False)
 
 
-@pytest.mark.parametrize(
-    ("offered", "taken"),
-    [
-        ("TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
-        ("TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
-        ("TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"),
-    ],
-)
-def test_cipher_suites(server: Running, authority: Authority, offered: str, taken: str) -> None:
-    """What costs least is preferred to what the client prefers; clients without it get what they have."""
-    done = openssl(server, authority, "-ciphersuites", offered)
-    assert f"Cipher is {taken}" in done.stdout, done.stdout + done.stderr
-
-
 def test_certificates_identify(server: Running, authority: Authority) -> None:
     """A client is known by an email name, a URI or the fingerprint of its certificate, over its connection alone: who
     asks the same from the same address, before and after, over TLS, TCP or UDP, gets nobody's address."""
