@@ -170,7 +170,13 @@ class AuditSettings:
         int, Field(ge=1, le=36_500), About("Days", "Audit rows that are older are deleted.", unit="days")
     ] = 400
     keep_rows: Annotated[
-        int, Field(ge=1000, le=1 << 40), About("Rows", "Audit rows beyond so many are deleted, the oldest first.")
+        int,
+        Field(ge=1000, le=1 << 40),
+        About(
+            "Rows",
+            "Audit rows beyond so many are deleted: first the oldest of transfers, catalogs and DNS updates; "
+            "of people's so many stay.",
+        ),
     ] = 5_000_000
 
 

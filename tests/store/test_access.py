@@ -14,7 +14,7 @@ from dnsvip.site import Site
 from dnsvip.site.plain import dump
 from dnsvip.site.plan import Change
 from dnsvip.store import Store
-from dnsvip.store.access import audit as audit_module
+from dnsvip.store.access import audit_pruning
 from dnsvip.store.access.audit import AuditEntry, record
 from tests.store.changes import put
 
@@ -57,9 +57,9 @@ async def test_tokens(store: Store) -> None:
 
 async def test_old_audit_rows_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """By age and by number the oldest go first; those of a day stay, and the newest whatever their age."""
-    monkeypatch.setattr(audit_module, "LEAST_ROWS", 5)
-    monkeypatch.setattr(audit_module, "PRUNED_AT_ONCE", 7)
-    monkeypatch.setattr(audit_module, "PRUNING_PAUSE", 0.0)
+    monkeypatch.setattr(audit_pruning, "LEAST_ROWS", 5)
+    monkeypatch.setattr(audit_pruning, "PRUNED_AT_ONCE", 7)
+    monkeypatch.setattr(audit_pruning, "PRUNING_PAUSE", 0.0)
     day, now = 86_400.0, 2_000_000_000.0
     async with store._session.write_unordered() as connection:
         for number in range(100):
@@ -77,6 +77,61 @@ async def test_old_audit_rows_go(store: Store, monkeypatch: pytest.MonkeyPatch) 
     await store.audit.prune(now, 1, 40 * day)
     assert await left() == [f"c{number}" for number in range(95, 100)]
     assert await store.audit.prune(now + 1000 * day, 1, day) == 0
+
+
+@pytest.mark.parametrize("actor", ["transfer (2001:db8::53)", "catalog (catalog.test)", "tsig key"])
+async def test_audit_rows_of_people_outlive_those_of_primaries(
+    store: Store, monkeypatch: pytest.MonkeyPatch, actor: str
+) -> None:
+    """A primary, a catalog or the holder of a key that makes rows without end pushes out those, and none of people's,
+    which are bounded by themselves."""
+    monkeypatch.setattr(audit_pruning, "LEAST_ROWS", 5)
+    monkeypatch.setattr(audit_pruning, "PRUNED_AT_ONCE", 7)
+    monkeypatch.setattr(audit_pruning, "PRUNING_PAUSE", 0.0)
+    day, now = 86_400.0, 2_000_000_000.0
+    people = {0, 3, 40, 60}
+    async with store._session.write_unordered() as connection:
+        for number in range(100):
+            entry = AuditEntry("~", "zone", f"z{number}", "{}", "{}")
+            who = "me" if number in people else actor
+            await record(connection, who, now - (99 - number) * day / 10, number + 1, [entry])
+
+    async def left() -> list[str]:
+        return [row.name for row in reversed(await store.audit.rows(1000)) if row.kind == "zone"]
+
+    assert await store.audit.prune(now, 30, 400 * day) == 70
+    assert await left() == [f"z{number}" for number in sorted({*people, *range(75, 100)})]
+    assert len(await store.audit.rows(1000)) == 30, "and one that says so"
+    await store.audit.prune(now, 6, 400 * day)
+    assert await left() == [f"z{number}" for number in sorted({*people, *range(89, 100)})], "those of a day stay"
+    await store.audit.prune(now, 2, 400 * day)
+    assert await left() == ["z40", "z60", *(f"z{number}" for number in range(89, 100))]
+    assert await store.audit.prune(now, 6, 400 * day) == 0
+
+
+async def test_who_was_away_for_deleted_audit_rows_loads_everything(
+    filled: Store, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower from before rows that were deleted between others has what they told of: here a zone that a catalog
+    made and removed."""
+    monkeypatch.setattr(audit_pruning, "LEAST_ROWS", 1)
+    monkeypatch.setattr(audit_pruning, "LEAST_SECONDS", -60.0)
+    old = await filled.snapshots.load()
+    zone = replace(next(iter(site.zones.values())), name="other.test", text="")
+    await filled.objects.apply([put("zone", zone)], "catalog (catalog.test)", "api")
+    between = await filled.snapshots.refresh(old)
+    await filled.objects.apply([Change("zone", "other.test", "-", zone, None)], "catalog (catalog.test)", "api")
+    gone = (await filled.audit.rows(1))[0].id
+    before = site.tiers["gold"]
+    for dscp in (1, 2):
+        after = replace(before, dscp=dscp)
+        await filled.objects.apply([put("tier", after, before)], "me", "api")
+        before = after
+    assert await filled.audit.prune(time.time(), len(await filled.audit.rows(1000)) - 1, 1e9) == 1
+    assert [(row.kind, row.action) for row in await filled.audit.rows(1000) if row.id == gone] == [("audit", "-")]
+    assert "other.test" in between.site.zones
+    for earlier in (old, between):
+        assert (await filled.snapshots.refresh(earlier)).site == (await filled.snapshots.load()).site
 
 
 async def test_a_large_object_is_short_in_the_audit(filled: Store, site: Site) -> None:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, ScalarSelect, delete, func, insert, select
+from sqlalchemy import RowMapping, ScalarSelect, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
+from dnsvip.store.access.audit_pruning import prune
 from dnsvip.store.access.audit_search import AuditSearch, VisibleKinds
 from dnsvip.store.access.paging import beginning_within, size
 from dnsvip.store.database.aside import aside
 from dnsvip.store.database.damage import readable, shown
 from dnsvip.store.database.session import Session, Transaction
 from dnsvip.store.database.tables import audit
-
-LEAST_SECONDS, LEAST_ROWS = 86_400.0, 1000
-"""What stays for nodes that were away: rows of a day, and some whatever their age."""
-
-PRUNED_AT_ONCE, PRUNING_PAUSE = 5000, 0.25
-"""Rows deleted in one transaction, and seconds until the next: others' changes come between."""
 
 LARGE = 8192
 """Characters of objects that are shortened by a thread."""
@@ -146,55 +140,8 @@ class Audit:
             return (await connection.execute(query)).mappings().all()
 
     async def prune(self, now: float, keep_rows: int, keep_seconds: float) -> int:
-        """Delete the oldest rows: those older than `keep_seconds` before `now` (unix seconds), and of those older than
-        LEAST_SECONDS what is beyond `keep_rows`; their number.
-
-        A follower reads from the rows what has been removed since its own generation, and looks for that first: older
-        rows go before younger ones, so that it finds its own gone, and loads everything, where any later one is.
-        The newest LEAST_ROWS stay whatever their age. Ages count from the newest row where that is older than `now`:
-        a clock that is wrong does not make them old. Nor does a row of a wrong time: rows go in the order in which
-        they were written, up to the first one that is young.
-        """
-        last = await self._last(now, keep_rows, keep_seconds)
-        count = 0
-        while last is not None:
-            async with self._session.write_unordered() as connection:
-                oldest = select(audit.c.id).where(audit.c.id <= last).order_by(audit.c.id).limit(PRUNED_AT_ONCE)
-                ids = list((await connection.execute(oldest)).scalars())
-                if ids:
-                    await connection.execute(delete(audit).where(audit.c.id <= ids[-1]))
-            count += len(ids)
-            if len(ids) < PRUNED_AT_ONCE:
-                break
-            await asyncio.sleep(PRUNING_PAUSE)
-        return count
-
-    async def _last(self, now: float, keep_rows: int, keep_seconds: float) -> int | None:
-        """The id of the last row that goes; None: none does."""
-        async with self._session.read() as connection:
-            newest = (await connection.execute(select(func.max(audit.c.id)))).scalar() or 0
-            last_at = (await connection.execute(select(audit.c.at).where(audit.c.id == newest))).scalar()
-            now = min(now, last_at) if isinstance(last_at, float) else now
-            beyond = await _first_young(connection, newest - keep_rows + 1, now - LEAST_SECONDS, now)
-            below = newest - LEAST_ROWS + 1
-            first_kept = min(below, max(beyond, await _first_young(connection, below, now - keep_seconds, now)))
-            exists = (await connection.execute(select(audit.c.id).where(audit.c.id < first_kept).limit(1))).scalar()
-        return None if exists is None else first_kept - 1
-
-
-async def _first_young(connection: AsyncConnection, below: int, since: float, now: float) -> int:
-    """The id of the first row, of those below an id, of a time from `since` to `now`; `below` where there is none. As
-    many rows are read as are older, and go."""
-    last = -1
-    while True:
-        query = select(audit.c.id, audit.c.at).where(audit.c.id > last, audit.c.id < below).order_by(audit.c.id)
-        rows = (await connection.execute(query.limit(PRUNED_AT_ONCE))).all()
-        for row in rows:
-            if isinstance(row.at, float) and since <= row.at <= now:
-                return int(row.id)
-        if len(rows) < PRUNED_AT_ONCE:
-            return below
-        last = rows[-1].id
+        """Delete old rows (audit_pruning.py) at `now` (unix seconds); their number."""
+        return await prune(self._session, now, keep_rows, keep_seconds)
 
 
 async def record(

@@ -22,6 +22,7 @@ from dnsvip.site import Classify, Cluster, Site, Snapshot, ZoneKey
 from dnsvip.site.cow_map import CowMap
 from dnsvip.site.plain import SiteObject, collection
 from dnsvip.site.registry import COLLECTIONS, SINGLE
+from dnsvip.store.access.audit_pruning import GAP
 from dnsvip.store.access.tokens import TOKEN_KIND, broken_tokens
 from dnsvip.store.database.damage import place
 from dnsvip.store.database.database import BATCH, current_generation, in_batches
@@ -109,9 +110,9 @@ async def load_difference(
     if generation == old.generation:
         # A snapshot on disk from a version without cookies has no cookie secrets.
         return old if old.cookie_secrets else replace(old, cookie_secrets=await load_cookie_secrets(connection, kek))
-    if generation < old.generation:  # another database, or a restored older one
-        return await load(connection, kek)
     touched = await _touched_kinds(connection, old.generation, generation)
+    if generation < old.generation or GAP in touched:  # another database, a restored older one, or rows have gone
+        return await load(connection, kek)
     fields: dict[str, Any] = {SINGLE: old.site.classify}
     unreadable = list(old.unreadable)
     refused: set[int] = set()
