@@ -27,6 +27,8 @@ class Numbers:
         self._next = max(self.names, default=-1) + 1
         self._wanted: frozenset[str] = frozenset(self.names.values())
         self._in_force = self._wanted
+        self.taken: set[int] = set()
+        """Numbers that another name had before: whoever has noted anything by them forgets it, and empties this."""
 
     def __getitem__(self, name: str) -> int:
         return self._numbers[name]
@@ -67,6 +69,7 @@ class Numbers:
             if number < 0:
                 raise TooMany(f"too many {self.kind} at once; try again after the next change")
             del self._numbers[self.names.pop(number)]
+            self.taken.add(number)
         self.names[number] = name
         self._numbers[name] = number
 

@@ -30,6 +30,7 @@ from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_counters import MapCounters
 from dnsvip.dispatcher.io.xdp.network_maps import NetworkMaps
 from dnsvip.dispatcher.io.xdp.table import divide
+from dnsvip.dispatcher.io.xdp.taken_numbers import forget_taken
 from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.errors import Problem
@@ -240,6 +241,9 @@ class MapWriter:
 
     def _prepare(self, image: Image) -> None:
         """Write everything that the new image refers to, before it is in force."""
+        forget_taken(
+            self._maps, self.ids, self.purge
+        )  # before they are written: a process that ends here leaves nothing
         pack_key, pack_name = TYPES.struct("name_key").pack, TYPES.struct("name").pack
         for kind, numbers in enumerate(self.ids.kinds):
             for number, name in numbers.names.items():
