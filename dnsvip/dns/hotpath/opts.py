@@ -118,12 +118,13 @@ class Opts:
 
 
 def without_padding(tail: bytes) -> bytes:
-    """An OPT record without the padding option that comes first; itself where it has none."""
+    """An OPT record without the padding option that comes first; itself where it has none, or is malformed."""
     at, end = _ROOT_OPT_AT, _ROOT_OPT_AT + int.from_bytes(tail[9:11], "big")
     while at + 4 <= end == len(tail):
+        following = at + 4 + int.from_bytes(tail[at + 2 : at + 4], "big")
         if tail[at : at + 2] == _PADDING:
-            return _without_option(tail, at)
-        at += 4 + int.from_bytes(tail[at + 2 : at + 4], "big")
+            return _without_option(tail, at) if following <= end else tail
+        at = following
     return tail
 
 

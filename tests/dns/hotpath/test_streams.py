@@ -130,6 +130,18 @@ def test_padded_questions_are_answered_fast(snapshot: Snapshot) -> None:
                 assert len(reply.wire) == size
 
 
+@pytest.mark.parametrize("length", [0, 3, 4, 5, 17, 65_535])
+def test_padding_beyond_its_record(snapshot: Snapshot, length: int) -> None:
+    """Padding that says it is longer than its record is malformed as elsewhere, and raises nothing: what a stream makes
+    raise makes the server forget all that it has learned."""
+    fast = FastPath(Engine(snapshot))
+    for options in (b"\0\x0c" + length.to_bytes(2, "big") + bytes(4), b"\0\x0b\0\0\0\x0c" + length.to_bytes(2, "big")):
+        wire = question("ns.example.test", 1, opt(options))
+        for arrival in ARRIVALS:
+            got = fast.stream(wire, SOURCES[0], arrival, NOW)
+            assert isinstance(got, Miss) or wire[:2] + got[0] == fast.engine.decide(wire, SOURCES[0], arrival, NOW).wire
+
+
 def test_what_only_streams_give_is_the_engines(snapshot: Snapshot) -> None:
     """Keepalive is answered by the engine, however often a datagram has asked for it."""
     fast, options = FastPath(Engine(snapshot)), b"\0\x0b\0\0"
