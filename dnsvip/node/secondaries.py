@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from weakref import WeakValueDictionary
@@ -30,6 +30,7 @@ from dnsvip.site.refreshes import RefreshState, Timers, checked, failed, is_due,
 from dnsvip.site.zone_changes import is_newer
 from dnsvip.store import Store
 from dnsvip.store.following.follower import SnapshotFollower
+from dnsvip.telemetry.paced import Paced
 
 MOST_CHECKS, MOST_TRANSFERS = 64, 4
 """Zones that are asked for, and transferred, at a time."""
@@ -43,6 +44,9 @@ SHARE = 4
 
 STATES_PER_SECOND = 2000
 """States that are read from the database at most: thousands of zones are looked at less often."""
+
+MOST_LINES = 300
+"""Lines of one kind in the log a minute, about the zones of one primary."""
 
 MOST_NOTICES = 10_000
 """Zones that NOTIFY came for and that wait to be noted."""
@@ -61,6 +65,7 @@ class Secondaries:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._noticed: set[Labels] = set()
         self._states: dict[str, RefreshState] = {}
+        self._lines = Paced()
         server.on_notify(self._notice)
 
     def warnings(self) -> list[tuple[str, str]]:
@@ -138,7 +143,7 @@ class Secondaries:
                 raise
             except DnsvipError as error:  # a job that took too long, or had no place
                 faults.append(f"{primary}: {error}")
-        log.warning("a secondary zone cannot be refreshed", zone=zone.name, error="; ".join(faults))
+        self._say(log.warning, "a secondary zone cannot be refreshed", zone, error="; ".join(faults))
         return failed(state, time.time(), "; ".join(faults), stored)
 
     async def _from(
@@ -157,10 +162,15 @@ class Secondaries:
         assert isinstance(fetched, Fetched)  # noqa: S101 - what it calls
         async with self._writes:
             await _put(store, zone, fetched.text, primary)
-        log.info(
-            "a secondary zone was transferred", zone=zone.name, primary=primary, way=fetched.way, serial=fetched.serial
-        )
+        told = {"primary": primary, "way": fetched.way, "serial": fetched.serial}
+        self._say(log.info, "a secondary zone was transferred", zone, **told)
         return checked(state, asked_at, fetched.serial, fetched.timers, primary)
+
+    def _say(self, level: Callable[..., None], what: str, zone: Zone, **told: object) -> None:
+        """Log what the first of a zone's primaries decides how often there is."""
+        more = self._lines.passes((what, address_of(zone.primaries[0])), time.monotonic(), MOST_LINES)
+        if more is not None:
+            level(what, zone=zone.name, **told, **more)
 
     def _stored(self, zone: Zone, state: RefreshState) -> tuple[int, Timers] | None:
         """Serial and timers of what is stored of a zone; None where that is nothing that can be served."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
 
 from dnsvip.dispatcher.health.report import reported
 from dnsvip.dispatcher.io.health import checks as health_module
@@ -28,6 +30,7 @@ from dnsvip.dispatcher.io.health.places import LEAST_SECONDS
 from dnsvip.dispatcher.io.health.probes import Contexts, Result, probe_agent, probe_http, probe_tcp, url_of
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Site, Snapshot
 from dnsvip.site.rules import check_one
+from dnsvip.telemetry.paced import MOST
 
 LOOPBACK = ip_address("::1")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -626,3 +629,28 @@ async def test_a_probe_that_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch)
         await until(lambda: health.failures > 3)
         assert acted[-1].site.pools["p"].servers[0].state is ServerState.DOWN
         assert health.status()[0]["note"] == "RuntimeError"
+
+
+async def test_a_flapping_pool_is_not_told_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that comes and goes with every check makes some lines a minute and no more; those of others are told,
+    and a pool that goes and comes as a whole is told of each of its servers."""
+    flapping = iter([True, False] * 10_000)
+
+    async def probe(address: Address, *_: object) -> Result:
+        return Result(next(flapping) if address == LOOPBACK else False, "by turns")
+
+    monkeypatch.setitem(health_module._PROBES, "tcp", probe)
+    check = Check(tcp=9, interval=0.1, rise=1, fall=1)
+    many = tuple(Server(f"s{n}", ip_address(f"::{n + 2:x}")) for n in range(MOST + 10))
+    pools = {"one": Pool("one", (Server("flaps", LOOPBACK),), check=check), "many": Pool("many", many, check=check)}
+    health = Health()
+    monkeypatch.setattr(health_module, "MOST", 5)
+    with capture_logs() as lines:
+        health.update(Snapshot(1, Site(pools=pools)))
+        try:
+            await until(lambda: health.probes > 20 * (len(many) + 1))
+        finally:
+            await health.stop()
+    told = Counter(line["pool"] for line in lines if line["event"] == "server")
+    assert told["one"] == 5 + 2
+    assert told["many"] == len(many)

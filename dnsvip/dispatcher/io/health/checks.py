@@ -31,6 +31,7 @@ from dnsvip.errors import Problem
 from dnsvip.fair_places import FairPlaces
 from dnsvip.site import Address, Check, Pool, Server, ServerState, Snapshot
 from dnsvip.site.isolation import fault_of
+from dnsvip.telemetry.paced import MOST, Paced
 
 MOST_PROBES = 128
 """Concurrently, over all pools."""
@@ -72,7 +73,7 @@ class Health:
         self._looks = FairPlaces(1)
         """For looking at links, some milliseconds each."""
         self._usable_in: dict[str, tuple[Address, ...]] = {}
-        self._changed = asyncio.Event()
+        self._changed, self._lines = asyncio.Event(), Paced()
         self._snapshot = Snapshot()
         self._applied: tuple[Snapshot, Snapshot] | None = None
 
@@ -265,7 +266,14 @@ class Health:
         if was != is_now:
             self._changed.set()
         if was.state != is_now.state:
-            log.info("server", pool=key[0], server=key[1], state=is_now.state.value, why=after.note)
+            self._tell(key, is_now.state, after.note)
+
+    def _tell(self, key: Key, state: ServerState, why: str) -> None:
+        """Log a change of a server's state. A whole pool that goes and comes is told, one that flaps not every time."""
+        pool = self._snapshot.site.pools.get(key[0])
+        more = self._lines.passes(key[0], time.monotonic(), MOST + 2 * len(pool.servers if pool else ()))
+        if more is not None:
+            log.info("server", pool=key[0], server=key[1], state=state.value, why=why, **more)
 
 
 def _is_usable(server: Server, state: HealthState | None) -> bool:
