@@ -74,6 +74,7 @@ class MapWriter:
         self._read_clocks()
         self._snapshot: Snapshot | None = None
         self._image: Image | None = None
+        self._is_torn = False
         self._isolated: Isolated[Image] | None = None
         self._left_out: Mapping[Key, SiteObject | None] = {}
         self._ciphers: dict[int, bytes] = {}
@@ -100,14 +101,18 @@ class MapWriter:
     def apply(self, tables: DispatchTables) -> None:
         """Decide by these tables from now on, with stand-ins for objects that make that fail or have no place in the
         maps (`problems`). Raises PlatformError where the old ones stay in force; revocations do not wait."""
+        torn, self._is_torn = self._is_torn, True
         self._revoke(tables.sound)
         self._left_out = left_out(tables, self.ids)
-        self._apply(tables)
+        self._apply(tables, torn=torn)
         if self._left_out and (now := left_out(tables, self.ids)) != self._left_out:  # there is more place than before
             self._left_out = now
-            self._apply(tables)
+            self._apply(tables, torn=False)
+        self._is_torn = False
 
-    def _apply(self, tables: DispatchTables) -> None:
+    def _apply(self, tables: DispatchTables, *, torn: bool) -> None:
+        """`torn`: an earlier change may have been written in part, so that all is written anew."""
+        before, old = (None, None) if torn else (self._snapshot, self._image)
         self._isolated = isolate(
             with_stand_ins(tables.sound, self._left_out),
             lambda sound: compile_image(
@@ -118,21 +123,21 @@ class MapWriter:
             (TooMany,),
         )
         image = self._isolated.value
-        self._prepare(image)
-        if self._image is None or self._image.clusters != image.clusters:
+        self._prepare(image, old)
+        if old is None or old.clusters != image.clusters:
             # What is forged or outside now may have flows from before: the next sweep finds them.
             self.settings(marked=0, enclosed=0)
         self._put_inner("sites", FIRST, image.site)
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)
         self._put_prefixes("translated", image.translated)
-        self._clients.apply(self._snapshot, self._isolated.snapshot, self._image, image)
+        self._clients.apply(before, self._isolated.snapshot, old, image)
         self._attributes.apply(self._isolated.snapshot.site.clients, image.attributed)
         self._networks.apply(image.networks)
         self._next_generation()
-        self._remove_unused(image)
+        self._remove_unused(image, old)
         self.ids.enforce(image.tables)
-        before, self._snapshot, self._image = self._snapshot, self._isolated.snapshot, image
+        self._snapshot, self._image = self._isolated.snapshot, image
         if before is None or concerns(before, self._snapshot):
             self.walk()
 
@@ -239,16 +244,14 @@ class MapWriter:
 
     # The parts of apply
 
-    def _prepare(self, image: Image) -> None:
+    def _prepare(self, image: Image, old: Image | None) -> None:
         """Write everything that the new image refers to, before it is in force."""
-        forget_taken(
-            self._maps, self.ids, self.purge
-        )  # before they are written: a process that ends here leaves nothing
+        # Before the names are written: a process that ends here leaves nothing behind.
+        forget_taken(self._maps, self.ids, self.purge)
         pack_key, pack_name = TYPES.struct("name_key").pack, TYPES.struct("name").pack
         for kind, numbers in enumerate(self.ids.kinds):
             for number, name in numbers.names.items():
                 self._maps["names"].put(pack_key(kind=kind, number=number), pack_name(text=name.encode()))
-        old = self._image
         for number, key in image.ciphers.items():
             if self._ciphers.get(number) != key:
                 self._contexts.set(number, key)
@@ -274,17 +277,17 @@ class MapWriter:
         for key, value in wanted.items():
             self._maps[name].put(key, value)
 
-    def _remove_unused(self, image: Image) -> None:
+    def _remove_unused(self, image: Image, old: Image | None) -> None:
         """Remove what only older images referred to."""
         values, masks, rings = self._maps["values"], self._maps["masks"], self._maps["rings"]
-        if self._image is None:
+        if old is None:
             values.delete_many([key for key in set(values.keys()) if key not in image.values])
             masks.delete_many([key for key in set(masks.keys()) if key not in image.masks])
             rings.delete_many([key for key in set(rings.keys()) if number_of(key) not in image.rings])
         else:
-            values.delete_many([key for key in self._image.values if key not in image.values])
-            masks.delete_many([key for key in self._image.masks if key not in image.masks])
-            rings.delete_many([u32(number) for number in self._image.rings.keys() - image.rings.keys()])
+            values.delete_many([key for key in old.values if key not in image.values])
+            masks.delete_many([key for key in old.masks if key not in image.masks])
+            rings.delete_many([u32(number) for number in old.rings.keys() - image.rings.keys()])
         for number in self._ciphers.keys() - image.ciphers.keys():
             self._contexts.remove(number)
             del self._ciphers[number]

@@ -4,15 +4,21 @@ written, and nothing else; 300 sites with DNSVIP_LONG."""
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from random import Random
+from typing import Any
 
 import pytest
 
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_writer import MapWriter
+from dnsvip.errors import PlatformError
 from dnsvip.site import Snapshot
+from dnsvip.xdp.maps import Map
 from tests.dispatcher.io.xdp.kernel import Kernel, loaded
 from tests.dispatcher.io.xdp.worlds import World
 from tests.long import long_or
@@ -65,6 +71,30 @@ def follow(random: Random, world: World) -> tuple[World, Snapshot]:
     return world, snapshot
 
 
+class Killed(BaseException):
+    """The end of a process amid a change."""
+
+
+@contextmanager
+def ending_after(patch: pytest.MonkeyPatch, writes: int, error: type[BaseException]) -> Iterator[None]:
+    """Has a write into maps raise, after so many."""
+    left = count(writes, -1)
+
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def instead(*arguments: Any) -> Any:
+            if next(left) <= 0:
+                raise error("ended")
+            return write(*arguments)
+
+        return instead
+
+    with patch.context() as context:
+        for name in ("put", "put_many", "put_map", "delete"):
+            context.setattr(Map, name, counted(getattr(Map, name)))
+        with suppress(error):
+            yield
+
+
 @pytest.mark.timeout(long_or(300, long=7200))
 def test_nothing_is_left_of_earlier_sites(kernel: None) -> None:
     """Objects that come, change and go, and processes that take over, leave nothing behind."""
@@ -73,6 +103,29 @@ def test_nothing_is_left_of_earlier_sites(kernel: None) -> None:
     with loaded(4096) as program, loaded(4096) as other:
         for at in range(SITES):
             if at % RESTARTS == RESTARTS - 1:
+                restart(program)
+            world, snapshot = follow(random, world)
+            program.writer.apply(DispatchTables(snapshot))
+            begin_anew(other, program)
+            other.writer.apply(DispatchTables(snapshot))
+            assert held(program) == held(other), at
+
+
+@pytest.mark.parametrize("error", [PlatformError, Killed])
+@pytest.mark.timeout(long_or(300, long=7200))
+def test_nothing_is_left_of_changes_that_end_amid(
+    kernel: None, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """A change that the kernel refuses amid, or whose process is killed, leaves nothing behind after the next one."""
+    random = Random(12)
+    world = World(0)
+    with loaded(4096) as program, loaded(4096) as other:
+        for at in range(SITES):
+            for _ in range(2):
+                world, snapshot = follow(random, world)
+                with ending_after(monkeypatch, random.randrange(150), error):
+                    program.writer.apply(DispatchTables(snapshot))
+            if error is Killed:
                 restart(program)
             world, snapshot = follow(random, world)
             program.writer.apply(DispatchTables(snapshot))
