@@ -104,3 +104,18 @@ async def test_an_enrolment_with_a_new_token(api: Api) -> None:
     assert (await api.ok("GET", "dns-tokens/acme"))["previous_until"] is not None
     plain = await api.ok("POST", "clients/acme/enrolment", {"servers": ["192.0.2.53:53"]})
     assert plain.get("token") is None
+
+
+async def test_the_audit_tells_who_enrolled(api: Api) -> None:
+    """An enrolment and a certificate each leave a row: whose, by whom and from where, and nothing that is secret."""
+    await known_by_certificate(api)
+    api.snapshots.append(await api.store.snapshots.load())
+    await api.ok("POST", "clients/acme/enrolment", {"servers": ["192.0.2.53:53"]})
+    issued = (await api("POST", "clients/acme/certificate", {"csr": request(), "days": 7})).json
+    second, first = (await api.ok("GET", "audit?kind=enrolment"))["items"]
+    for row in (first, second):
+        assert (row["action"], row["name"], row["actor"], row["source"]) == ("+", "acme", "token test", "127.0.0.1")
+    assert first["after"] == {"key_generation": 0, "servers": ["192.0.2.53:53"], "token": False}
+    leaf = x509.load_pem_x509_certificate(issued["certificate"].encode())
+    certificate = {"not_after": issued["not_after"], "sha256": leaf.fingerprint(SHA256()).hex()}
+    assert second["after"] == {"key_generation": 0, "certificate": certificate}

@@ -13,6 +13,8 @@ import pytest
 from dnsvip.admin.bulk import site as applying
 from dnsvip.admin.bulk import transfer
 from tests.admin.conftest import Answer, Api
+from tests.admin.test_certificates import known_by_certificate
+from tests.admin.test_certificates import request as request_for
 
 JSON = "application/json"
 CLIENT = {"id": 4711, "tier": "gold"}
@@ -94,3 +96,16 @@ async def test_in_a_process_of_its_own(api: Api, monkeypatch: pytest.MonkeyPatch
     answer = await late(api, "POST", path, {} if path == "apply" else CLIENT | {"name": "new"}, kind, "deleted")
     assert answer.status == 401, answer.text
     assert await api.store.objects.site() == before
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("what", ["enrolment", "certificate"])
+async def test_nobody_is_enrolled(api: Api, what: str, how: str) -> None:
+    """What changes no object and gives keys is refused likewise: no enrolment, and no certificate."""
+    await known_by_certificate(api)
+    await api.ok("POST", "client-ca")
+    api.snapshots.append(await api.store.snapshots.load())
+    body = {"servers": ["192.0.2.53:53"]} if what == "enrolment" else {"csr": request_for()}
+    answer = await late(api, "POST", f"clients/acme/{what}", body, JSON, how)
+    assert answer.status == 401, answer.text
+    assert not await api.store.audit.rows(about={"kind": "enrolment"})

@@ -18,7 +18,7 @@ from dnsvip.errors import ClientError
 from dnsvip.site import Client, ClientState, Cluster, Snapshot
 from dnsvip.site.io.files import load_node, load_site
 from dnsvip.site.plan import Change, plan
-from dnsvip.store import KeyEncryptionKey, Store
+from dnsvip.store import AuditRow, KeyEncryptionKey, Store
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -47,6 +47,18 @@ def change(node: Path, changes: Callable[[Snapshot], tuple[Change, ...]]) -> Sna
     return asyncio.run(apply())
 
 
+def enrolments(node: Path) -> list[AuditRow]:
+    async def read() -> list[AuditRow]:
+        config = load_node(node)
+        store = await Store.open(config.database, KeyEncryptionKey.load(config.key_file, {}))
+        try:
+            return await store.audit.rows(about={"kind": "enrolment"})
+        finally:
+            await store.close()
+
+    return asyncio.run(read())
+
+
 def alter(node: Path, **fields: object) -> Snapshot:
     def changes(snapshot: Snapshot) -> tuple[Change, ...]:
         before = snapshot.site.clients["acme"]
@@ -72,6 +84,12 @@ def test_enrol_and_import(node: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "www.example.test" in done.output
     assert output.stat().st_mode & 0o777 == 0o600
+    (row,) = enrolments(node)
+    assert (row.name, row.actor.partition(" ")[0], row.after) == (
+        "acme",
+        "cli",
+        {"key_generation": 2, "servers": ["192.0.2.53:53", "[2001:db8:53::1]:53"], "token": False},
+    )
     output.chmod(0o644)  # as it may arrive by mail
     taken = run("import", output)
     assert taken.exit_code == 0, taken.output

@@ -79,12 +79,12 @@ async def test_old_audit_rows_go(store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert await store.audit.prune(now + 1000 * day, 1, day) == 0
 
 
-@pytest.mark.parametrize("actor", ["transfer (2001:db8::53)", "catalog (catalog.test)", "tsig key"])
+@pytest.mark.parametrize("actor", ["transfer (2001:db8::53)", "catalog (catalog.test)", "tsig key", "client acme"])
 async def test_audit_rows_of_people_outlive_those_of_primaries(
     store: Store, monkeypatch: pytest.MonkeyPatch, actor: str
 ) -> None:
-    """A primary, a catalog or the holder of a key that makes rows without end pushes out those, and none of people's,
-    which are bounded by themselves."""
+    """A primary, a catalog, a client or the holder of a key that makes rows without end pushes out those, and none of
+    people's, which are bounded by themselves."""
     monkeypatch.setattr(audit_pruning, "LEAST_ROWS", 5)
     monkeypatch.setattr(audit_pruning, "PRUNED_AT_ONCE", 7)
     monkeypatch.setattr(audit_pruning, "PRUNING_PAUSE", 0.0)

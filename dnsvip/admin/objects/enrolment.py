@@ -1,6 +1,6 @@
 """/clients/NAME/enrolment: what a client needs to prove its identity, created by this node, which holds the keys.
 
-The answer is a secret as a whole. It is a POST, so that no link, cache or history holds it, and its making is logged.
+The answer is a secret as a whole. It is a POST, so that no link, cache or history holds it; an audit row tells of it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dnsvip.site import STRICT, Client, DnsServer, Snapshot
 from dnsvip.site.client_certificates import obstacle
 from dnsvip.site.registry import COLLECTIONS
 from dnsvip.site.rights import Action, Rights, fits_any
+from dnsvip.store.access.audit import enrolled
 from dnsvip.store.keys.certificates import DAYS, LONGEST_DAYS, LONGEST_REQUEST, key_of_request
 
 PATIENCE = 2.0
@@ -84,6 +85,9 @@ async def make(request: web.Request) -> web.Response:
         raise InvalidSite([Problem(f"client.{name}", str(error))]) from None
     if wanted.new_token:
         enrolment = replace(enrolment, token=await token_for(request, name))
+    told = {"servers": list(enrolment.servers), "token": enrolment.token is not None}
+    generation = snapshot.site.clients[name].key_generation
+    await request.app[NODE].store().audit.note(request[ACTOR], enrolled(name, generation, **told))
     log.info("enrolment made", actor=request[ACTOR], client=name)
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}.enrolment.json"'}
     return bodies.answer(json.loads(dump(enrolment)), headers=headers)

@@ -25,7 +25,7 @@ from dnsvip.cli.machine.client_options import (
     servers,
     warn,
 )
-from dnsvip.cli.shared.database import load_snapshot
+from dnsvip.cli.shared.database import load_snapshot, tell_enrolment
 from dnsvip.client.certificate import Chain, read_chain, request_for
 from dnsvip.client.enrol import Encryption, cautions, make_enrolment, unused
 from dnsvip.client.enrolment import Enrolment, dump, parse
@@ -62,6 +62,9 @@ def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None
     """Create the enrolment of client NAME (for operators). It contains the client's keys: transfer it securely."""
     snapshot = load_snapshot(config)
     enrolment = parse(dump(make_enrolment(snapshot, name, servers, encryption)), f"the enrolment of {name}")
+    generation = snapshot.site.clients[name].key_generation
+    told = {"servers": list(enrolment.servers), "token": enrolment.token is not None}
+    tell_enrolment(config, name, generation, **told)
     for caution in [*cautions(snapshot, name), *unused(enrolment)]:
         warn(caution)
     if output is None:

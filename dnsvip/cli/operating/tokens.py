@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ import click
 
 from dnsvip.cli.shared import show
 from dnsvip.cli.shared.api import EPILOG, Api, ApiError, api_options, find_api, with_api
+from dnsvip.cli.shared.database import actor
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.cli.shared.parameters import NARROW, Choice, seconds
 from dnsvip.site.io.files import load_node
@@ -135,7 +135,7 @@ def create(
     if config:
         if body:
             raise click.UsageError("--config makes a token that may all; give rights through the API")
-        click.echo(_in_database(config, lambda store: store.tokens.create(name, _actor())))
+        click.echo(_in_database(config, lambda store: store.tokens.create(name, actor())))
     else:
         api = find_api(address, token_file, ca=ca)
         click.echo(api.call("POST", "tokens", body={"name": name, **body})["token"])
@@ -183,7 +183,7 @@ def delete(name: str, config: Path | None, **where: Any) -> None:
     """Revoke a token, from its next request on."""
     if not config:
         _api(where).call("DELETE", "tokens", name)
-    elif not _in_database(config, lambda store: store.tokens.delete(name, _actor())):
+    elif not _in_database(config, lambda store: store.tokens.delete(name, actor())):
         raise ApiError(f"there is no token {name!r}", 404)
     click.echo(f"token {name} deleted")
 
@@ -203,11 +203,3 @@ def _in_database(config: Path, work: Callable[[Store], Awaitable[T]]) -> T:
             await store.close()
 
     return asyncio.run(run())
-
-
-def _actor() -> str:
-    """The actor that the audit names."""
-    try:
-        return f"cli {getpass.getuser()}"
-    except (KeyError, OSError):  # a user without an entry in passwd
-        return f"cli uid {os.getuid()}"

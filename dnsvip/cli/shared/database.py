@@ -1,15 +1,22 @@
-"""The database of a node file, for commands that only read it and never create one."""
+"""The database of a node file, for commands that never create one."""
 
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dnsvip.errors import StoreError
 from dnsvip.site import Snapshot
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
+
+if TYPE_CHECKING:
+    from dnsvip.store import Store
 
 
 def load_snapshot(node_file: Path) -> Snapshot:
@@ -24,10 +31,35 @@ def load_snapshot(node_file: Path) -> Snapshot:
 
 
 async def _load(node: NodeConfig) -> Snapshot:
+    async with _opened(node) as store:
+        return await store.snapshots.load()
+
+
+def tell_enrolment(node_file: Path, client: str, key_generation: int, **what: object) -> None:
+    """Leave the audit row of an enrolment that this command has made; raises ConfigError, StoreError or SecretError."""
+    from dnsvip.store.access.audit import enrolled  # noqa: PLC0415 - as below
+
+    async def tell() -> None:
+        async with _opened(load_node(node_file)) as store:
+            await store.audit.note(actor(), enrolled(client, key_generation, **what))
+
+    asyncio.run(tell())
+
+
+def actor() -> str:
+    """The actor that the audit names."""
+    try:
+        return f"cli {getpass.getuser()}"
+    except (KeyError, OSError):  # a user without an entry in passwd
+        return f"cli uid {os.getuid()}"
+
+
+@asynccontextmanager
+async def _opened(node: NodeConfig) -> AsyncIterator[Store]:
     from dnsvip.store import KeyEncryptionKey, Store  # noqa: PLC0415 - half a second that most commands do not need
 
     store = await Store.open(node.database, KeyEncryptionKey.of(node, os.environ), listen=node.database_listen)
     try:
-        return await store.snapshots.load()
+        yield store
     finally:
         await store.close()

@@ -20,6 +20,9 @@ from dnsvip.store.database.damage import readable, shown
 from dnsvip.store.database.session import Session, Transaction
 from dnsvip.store.database.tables import audit
 
+ENROLMENT = "enrolment"
+"""The kind of rows about what a client was given to prove its identity by; their name is the client's."""
+
 LARGE = 8192
 """Characters of objects that are shortened by a thread."""
 
@@ -83,6 +86,11 @@ class AuditEntry:
     after: str | None = None
 
 
+def enrolled(client: str, key_generation: int, **what: Any) -> AuditEntry:
+    """That a client was given its keys, or a certificate: what is told of them, without secrets."""
+    return AuditEntry("+", ENROLMENT, client, None, json.dumps({"key_generation": key_generation, **what}))
+
+
 @dataclass(frozen=True, slots=True)
 class AuditRow:
     """One recorded change. `at` is in unix seconds; `id` rises with time and is the key of pages. `source` is the
@@ -138,6 +146,11 @@ class Audit:
                 return ()
             query = select(audit).where(*conditions).order_by(audit.c.id.desc()).limit(limit)
             return (await connection.execute(query)).mappings().all()
+
+    async def note(self, actor: str, entry: AuditEntry) -> None:
+        """Record what changes no object, such as keys that were given out; raises RevokedError as a change does."""
+        async with self._session.change() as change:
+            await record_change(change, actor, [entry])
 
     async def prune(self, now: float, keep_rows: int, keep_seconds: float) -> int:
         """Delete old rows (audit_pruning.py) at `now` (unix seconds); their number."""

@@ -1,5 +1,6 @@
-"""Which audit rows go: the oldest. Those that a node wrote for a primary, a catalog or a DNS update go before those of
-people, as whoever makes these may make as many as they like.
+"""Which audit rows go: the oldest. Those that a node wrote for a primary, a catalog, a DNS update or
+the certificate that a client asked for by DNS go before those of people, as whoever makes these may make as many as
+they like.
 
 A follower reads from the rows what has changed since its own generation, and looks for that first. Where rows go in the
 order in which they were written, it finds its own gone and loads everything. Where some between others go, the last one
@@ -26,7 +27,7 @@ PRUNED_AT_ONCE, PRUNING_PAUSE = 5000, 0.25
 GAP = "audit"
 """The kind of a row that says that rows of transfers, catalogs and updates up to it have been deleted."""
 
-ENDLESS = ("transfer (", "catalog (", "catalogs", "signed transfers", "tsig ")
+ENDLESS = ("transfer (", "catalog (", "catalogs", "signed transfers", "tsig ", "client ")
 """How the actors of rows begin that no person waits for. No token and no user has such a name."""
 
 _MARK = {

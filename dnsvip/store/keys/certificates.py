@@ -144,7 +144,7 @@ def der_of(pem: str) -> list[str]:
 
 
 def fingerprint(pem: str) -> str:
-    """SHA-256 of a certificate."""
+    """SHA-256 of the first certificate in a PEM text, in hexadecimal."""
     return x509.load_pem_x509_certificate(pem.encode()).fingerprint(SHA256()).hex()
 
 

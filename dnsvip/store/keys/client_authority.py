@@ -7,7 +7,6 @@ last certificate that it issued has ended, or until it is removed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,11 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import Conflict, Problem, SecretError
-from dnsvip.store.access.audit import AuditEntry, record_change
+from dnsvip.store.access.audit import AuditEntry, enrolled, record_change
 from dnsvip.store.database.damage import LATEST, readable, shown, whole
 from dnsvip.store.database.session import Rollback, Session, Transaction
 from dnsvip.store.database.tables import client_authority
-from dnsvip.store.keys.certificates import LONGEST_DAYS, Issued, PublicKey, ends_at, issue, new_authority
+from dnsvip.store.keys.certificates import LONGEST_DAYS, Issued, PublicKey, ends_at, fingerprint, issue, new_authority
 from dnsvip.store.secrets.kek import KeyEncryptionKey, authority_context
 
 AUTHORITY = "client_ca"
@@ -95,19 +94,17 @@ class ClientAuthorities:
     async def sign(
         self, client: str, key_generation: int, public_key: PublicKey, actor: str, now: float, days: int
     ) -> Issued:
-        """A certificate for a client. Makes the first authority where there is none; raises SecretError where the key
-        of the newest cannot be read."""
-        async with self._session.read() as connection:
-            newest = await self._newest(connection)
-        if newest is None:
-            with suppress(Conflict):  # where another node was quicker
-                await self.create(actor, now)
-            async with self._session.read() as connection:
-                newest = await self._newest(connection)
-        if newest is None:
-            raise SecretError("the authority of client certificates has been removed meanwhile")
-        certificate, secret = newest
-        return issue(certificate, secret, client, key_generation, public_key, now, days)
+        """A certificate for a client, told by an audit row. Makes the first authority where there is none; raises
+        SecretError where the key of the newest cannot be read, RevokedError as every change does."""
+        async with self._session.change() as change:
+            if (newest := await self._newest(change.connection)) is None:
+                await self._made(change, actor, now)
+                newest = await self._newest(change.connection)
+            assert newest is not None  # noqa: S101 - for mypy; it has just been made
+            issued = issue(*newest, client, key_generation, public_key, now, days)
+            certificate = {"not_after": issued.not_after, "sha256": fingerprint(issued.certificate)}
+            await record_change(change, actor, [enrolled(client, key_generation, certificate=certificate)])
+        return issued
 
     async def _newest(self, connection: AsyncConnection) -> tuple[str, bytes] | None:
         query = select(client_authority).order_by(client_authority.c.number.desc()).limit(1)

@@ -121,7 +121,7 @@ function askEnrolment(name) {
       const { data } = await call("POST", `${at("clients", name)}/enrolment`, { body });
       save(`${name}.enrolment.json`, `${JSON.stringify(data, null, 2)}\n`);
       dialog.close();
-      done("Enrolment created; the node has logged it");
+      done("Enrolment created; the audit tells of it");
     } catch (problem) {
       form.show(element, /** @type {form.Refused} */ (problem), "enrolment");
     }

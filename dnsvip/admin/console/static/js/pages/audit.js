@@ -19,6 +19,7 @@ import { day, keepFresh, parsed, when, zoneSwitch } from "../draw/times.js";
 
 const KINDS = [
   "client",
+  "enrolment",
   "tier",
   "pool",
   "cluster",
