@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 
 from dnsvip.store.access.visible import Visible, name_fits
+from dnsvip.store.database.damage import moment, shown
 from dnsvip.store.database.database import BATCH, in_batches
 from dnsvip.store.database.session import Session
 from dnsvip.store.database.tables import client, client_usage
@@ -87,13 +89,17 @@ class ClientUsage:
         columns = [client_usage.c[field] for field in ("node", *AMOUNTS, "since", "seen_at")]
         query = select(*columns).join(client, client.c.id == client_usage.c.client).where(client.c.name == name)
         async with self._session.read() as connection:
-            return [AtNode(*row) for row in await connection.execute(query.order_by(client_usage.c.node))]
+            rows = await connection.execute(query.order_by(client_usage.c.node))
+            return [
+                AtNode(shown(row.node), **_amounts(row), since=_time(row.since), seen_at=_time(row.seen_at))
+                for row in rows
+            ]
 
     async def page(self, sort: str, limit: int, skip: int, visible: Visible = None) -> Sequence[InAll]:
         """Clients that have used something, summed over all nodes, in an order of ORDERS (with a leading `-` from the
         highest); only those whose names fit `visible`."""
         sums = {name: func.sum(client_usage.c[name]).label(name) for name in AMOUNTS}
-        query = select(client.c.name, *sums.values(), func.max(client_usage.c.seen_at))
+        query = select(client.c.name, *sums.values(), func.max(client_usage.c.seen_at).label("seen_at"))
         query = query.join(client, client.c.id == client_usage.c.client).group_by(client.c.name)
         if visible is not None:
             query = query.where(name_fits(client.c.name, "client", visible))
@@ -102,4 +108,18 @@ class ClientUsage:
         query = query.order_by(order, client.c.name).limit(limit).offset(skip)
         async with self._session.read() as connection:
             rows = await connection.execute(query)
-            return [InAll(row[0], int(row[1]), int(row[2]), int(row[3]), int(row[4]), row[5]) for row in rows]
+            return [InAll(shown(row.name), **_amounts(row), seen_at=_time(row.seen_at)) for row in rows]
+
+
+def _amounts(row: Any) -> dict[str, int]:
+    """Sums as they are stored, 0 where they are damaged; PostgreSQL adds up whole numbers into decimals."""
+    values = ((name, getattr(row, name)) for name in AMOUNTS)
+    return {name: int(value) if isinstance(value, int | Decimal) else 0 for name, value in values}
+
+
+def _time(value: Any) -> float:
+    """A time as it is stored, in unix seconds; 0 where it is damaged."""
+    try:
+        return moment(value)
+    except ValueError:
+        return 0.0

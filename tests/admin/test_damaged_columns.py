@@ -112,6 +112,8 @@ async def _fill(folder: Path) -> None:
 def _sample(column: Column[object]) -> tuple[object, ...]:
     if column.nullable:
         return (None,)
+    if str(column) in ("client.id", "client_usage.seen_at"):  # those that an answer shows as they are
+        return -1, b"\xe5\x00"
     return ("x",) if column.name in ("secret", "slot", "name", "spec") else (-1,)
 
 

@@ -214,8 +214,19 @@ async def with_stand_in(connection: AsyncConnection, unreadable: Unreadable) -> 
     if kind == "pool":
         return replace(unreadable, stand_in=pool_stand_in(name, known))
     counted = await floor_of(connection) + await current_generation(connection)
-    stand_in = client_stand_in(name, row.id, shown(row.tier), known, min(counted, LAST))
+    number = row.id if is_whole(row.id) else await _own_id(connection, known)
+    if number is None:
+        return unreadable
+    stand_in = client_stand_in(name, number, shown(row.tier), known, min(counted, LAST))
     return replace(unreadable, stand_in=stand_in)
+
+
+async def _own_id(connection: AsyncConnection, known: Iterable[Mapping[str, Any]]) -> int | None:
+    """The id of a client whose column has none, by what is `known` of it; None where no other tells, or another client
+    has that id."""
+    number = next((each["id"] for each in known if is_whole(each.get("id"))), None)
+    others = select(_CLIENT.c.id).where(_CLIENT.c.id == number)
+    return None if number is None or (await connection.execute(others)).first() else number
 
 
 def _plain(text: str | None) -> Mapping[str, Any]:
