@@ -56,6 +56,10 @@ class Numbers:
         """The names that keep their numbers whatever is assigned."""
         return self._in_force
 
+    def hold(self) -> None:
+        """The names of the last `assign` come into force beside earlier ones, from now until `enforce`."""
+        self._in_force |= self._wanted
+
     def enforce(self) -> None:
         """The names of the last `assign` are in force from now on, earlier ones no longer."""
         self._in_force = self._wanted
@@ -102,6 +106,11 @@ class IdAllocator:
             number = self.tables[pairs] = self.next_table
             self.next_table += 1
         return number
+
+    def hold(self) -> None:
+        """The last assignments come into force: no number of theirs or of earlier ones is given to another."""
+        for numbers in self.kinds:
+            numbers.hold()
 
     def enforce(self, tables: Set[int]) -> None:
         """The last assignments are in force: what only older images used, value tables included, may be reused."""

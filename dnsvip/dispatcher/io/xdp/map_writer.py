@@ -127,6 +127,7 @@ class MapWriter:
         if old is None or old.clusters != image.clusters:
             # What is forged or outside now may have flows from before: the next sweep finds them.
             self.settings(marked=0, enclosed=0)
+        self.ids.hold()  # also where the change fails from here on
         self._put_inner("sites", FIRST, image.site)
         self._put_prefixes("prefixes6", image.prefixes6)
         self._put_prefixes("prefixes4", image.prefixes4)

@@ -12,6 +12,7 @@ from dnsvip.address.keyring import Keyring
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.map_counters import Sent
+from dnsvip.errors import PlatformError
 from dnsvip.site import Server, Site, Snapshot, Tier, TierAction
 from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import ACK, CLUSTER, EPOCH, MASTER, POOLS, SITE, TIERS, address, segment, snapshot
@@ -79,3 +80,20 @@ def test_a_cluster_with_the_number_of_another_has_figures_of_its_own(program: Ke
     program.writer.apply(DispatchTables(Snapshot(1, site, keyrings, {"second": MASTER})))
     assert not any(name.startswith("web/") for name in program.writer.ids.clusters.names.values())
     assert program.writer.counters.drops() == {}
+
+
+def test_no_number_in_force_is_taken_after_a_change_that_failed(
+    program: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that fails once its site is in force keeps the numbers of its objects: packets go to them."""
+    few = {**POOLS, "fast": replace(POOLS["fast"], servers=POOLS["fast"].servers[:1])}
+    change(program, replace(SITE, pools=few))
+    first, second = (Server(name, IPv6Address(f"fd00:77::{name[-1]}"), 100) for name in ("new1", "new2"))
+    monkeypatch.setattr(program.writer._clients, "apply", lambda *_: (_ for _ in ()).throw(PlatformError("refused")))
+    for server in (first, second):
+        with pytest.raises(PlatformError, match="refused"):
+            change(program, replace(SITE, pools={**few, "slow": replace(POOLS["slow"], servers=(server,))}))
+    names = program.writer.ids.servers.names.values()
+    assert any("/new1/" in name for name in names)
+    assert not any("/new2/" in name for name in names)
+    assert [problem.where for problem in program.writer.problems] == ["pool.slow"]
