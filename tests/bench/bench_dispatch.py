@@ -37,7 +37,7 @@ from tests.dispatcher.build import NOW_NS, POOLS, address, datagram, established
 COUNT = 20_000
 FLOWS = 50_000
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-SECTION = "## Dispatcher, last result"
+PAGE = "dispatcher.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
         where, figures, spoken, decisions(tables), memory(tables), moved(), compare(*effort.ways, say), grown
     )
     say("")
-    result = Result("dispatch", "\n".join(lines(report)), report.figures, report.as_json(), SECTION)
+    result = Result("dispatch", "\n".join(lines(report)), report.figures, report.as_json(), PAGE, where)
     return conclude(result, path, quick=effort is QUICK, record=record)
 
 

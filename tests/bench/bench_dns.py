@@ -4,7 +4,7 @@
 
 Every server has one worker and answers the same queries from dnsperf on loopback. Each round of a workload queries
 all servers in turn, starting with a different one. The tables give medians of the rounds; a ratio is the median of
-the rounds' ratios. Exits with 1 if a goal (`goals`) is missed, and with 2 if it cannot measure here. README.md
+the rounds' ratios. Exits with 1 if a goal (`goals`) is missed, and with 2 if it cannot measure here. dns.md
 says how to read it.
 """
 
@@ -30,7 +30,7 @@ from tests.bench.report import Report, machine, tables
 from tests.bench.servers import OURS, PEERS, BenchError, Recipe, Server, missing_packages
 from tests.bench.signed import SignedRounds
 
-LAST_RESULT = "## Last result"
+PAGE = "dns.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def run(effort: Effort, path: Path, *, record: bool) -> int:
     where = machine()
     rounds, memory = side_by_side(effort)
     report = Report(where, effort.rounds, rounds, memory, flatness(effort), classification(effort), signatures(effort))
-    result = Result("dns", "\n".join(tables(report)), report.figures, report.as_json(), LAST_RESULT)
+    result = Result("dns", "\n".join(tables(report)), report.figures, report.as_json(), PAGE, where)
     return conclude(result, path, quick=effort is QUICK, record=record)
 
 

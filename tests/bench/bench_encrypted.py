@@ -28,10 +28,13 @@ from pathlib import Path
 
 from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.processes import cpu_seconds, memory_bytes
+from tests.bench.report import machine, table
 from tests.dns.differential.peers import Bind
 from tests.dns.io.tls_world import NAME, Authority
 from tests.memory_tls import shaken
 from tests.ports import free_port
+
+PAGE = "encrypted.md"
 
 CONNECTIONS, NEW = 100, 2
 """Connections that are kept, and clients that open others."""
@@ -219,6 +222,7 @@ def _is_open(sock: socket.socket) -> bool:
 def main() -> int:
     """Measure both, in turns, and compare."""
     options = parser_of(__doc__, "encrypted").parse_args()
+    where = machine()
     rounds, seconds, numbers = (1, 1, (100, 100)) if options.quick else (3, 3, (IDLE, IDLE_OF_BIND))
     if missing := [program for program in ("named", "dnsperf", "openssl") if shutil.which(program) is None]:
         print(f"bench encrypted: missing: {', '.join(missing)}", file=sys.stderr)
@@ -246,8 +250,14 @@ def main() -> int:
             figures[f"idle {server.name}, KiB"] = idle_kib(server, authority, number)
     for what in ("dot", "doh", "doh post", "handshake"):
         figures[f"{what} / bind"] = figures[f"{what} dnsvip"] / figures[f"{what} bind"]
-    text = "\n".join(f"{what:20} {figure:8.2f}" for what, figure in sorted(figures.items()))
-    return conclude(Result("encrypted", text, figures), options.json, quick=options.quick, record=options.record)
+    rows = [(what, f"{figure:.2f}") for what, figure in sorted(figures.items())]
+    text = f"{where}.\n\n" + "\n".join(table(("what", "us, KiB or ratio"), rows))
+    return conclude(
+        Result("encrypted", text, figures, page=PAGE, machine=where),
+        options.json,
+        quick=options.quick,
+        record=options.record,
+    )
 
 
 if __name__ == "__main__":

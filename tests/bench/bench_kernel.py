@@ -23,7 +23,7 @@ from tests.bench.dns_new_prefixes import GEOIP_SOCKETS, SPACES
 from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.report import machine, table
 
-SECTION = "## Answers in the kernel, last result"
+PAGE = "kernel.md"
 SIZES, FEW = (10, 10_000, 100_000, 1_000_000, 10_000_000), (10,)
 
 
@@ -112,7 +112,7 @@ def main() -> None:
     except DnsvipError as error:
         print(f"bench: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-    result = Result("kernel", "\n".join(lines(report)), report.figures, asdict(report), SECTION)
+    result = Result("kernel", "\n".join(lines(report)), report.figures, asdict(report), PAGE, report.machine)
     raise SystemExit(conclude(result, options.json, quick=options.quick, record=options.record))
 
 

@@ -20,7 +20,7 @@ from tests.bench.outcome import Result, conclude, parser_of, say
 from tests.bench.pairs import PACKETS, TURNS, Pair, compare
 from tests.bench.report import machine, table
 
-SECTION = "## Quality of service, last result"
+PAGE = "quality.md"
 ROUNDS = 12
 NICE = -15
 """The priority of all that is measured, so that other work on the machine delays it less."""
@@ -60,7 +60,7 @@ def main() -> None:
         report = Report(where, compare(turns, packets), measure(rounds, say))
         say("")
         more = {name: asdict(pair) for name, pair in report.pairs.items()} | {"neighbours": asdict(report.neighbours)}
-        result = Result("quality", "\n".join(lines(report)), report.figures, more, SECTION)
+        result = Result("quality", "\n".join(lines(report)), report.figures, more, PAGE, where)
         raise SystemExit(conclude(result, options.json, quick=options.quick, record=options.record))
     except DnsvipError as error:
         print(f"bench: {error}", file=sys.stderr)

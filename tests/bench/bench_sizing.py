@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import os
 import platform
-import re
 import signal
 import subprocess
 import sys
@@ -21,11 +20,10 @@ from pathlib import Path
 
 from dnsvip.store import KeyEncryptionKey
 from tests.bench.bench_classify import filled
+from tests.bench.outcome import README, write_between
 from tests.bench.processes import cpu_seconds, memory_bytes
 from tests.ports import free_port
 
-PAGE = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- sizing -->", "<!-- end of sizing -->"
 NODE = """\
 database = "sqlite:///site.db"
 [[dns.listen]]
@@ -50,8 +48,7 @@ def main() -> None:
     text = "\n".join([head(), "", *nodes(options.clients, options.workers)])
     print(text)
     if options.record:
-        page = PAGE.read_text()
-        PAGE.write_text(re.sub(f"{BEGIN}.*{END}", f"{BEGIN}\n{text}\n{END}", page, flags=re.DOTALL))
+        write_between(README, "sizing", text)
 
 
 def head() -> str:

@@ -113,6 +113,16 @@ def judge(part: str, figures: Mapping[str, float]) -> list[Verdict]:
     return [Verdict(goal, figures.get(goal.figure)) for goal in GOALS if goal.part == part]
 
 
+def verdict_table(verdicts: list[Verdict]) -> str:
+    """A Markdown table of the verdicts, for README.md."""
+    rows = ["| what | measured | at most | |", "| --- | ---: | ---: | --- |"]
+    for verdict in verdicts:
+        figure = "" if verdict.figure is None else f"{verdict.figure:.3g}"
+        state = "met" if verdict.met else "not measured" if verdict.figure is None else "**missed**"
+        rows.append(f"| {verdict.goal.text} | {figure} | {verdict.goal.most:.4g} {verdict.goal.unit} | {state} |")
+    return "\n".join(rows)
+
+
 def summary(verdicts: list[Verdict]) -> str:
     """One line: which goals are missed and which are met."""
     met, missed = ("; ".join(str(verdict) for verdict in verdicts if verdict.met is wanted) for wanted in (True, False))

@@ -13,23 +13,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.goals import judge, summary
+from tests.bench.goals import judge, summary, verdict_table
 
 README = Path(__file__).with_name("README.md")
+LAST_RESULT = "## Last result"
+"""The title of the section of a part's page that --record replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """The result of a part: the `text` to print, the `figures` that its goals name, and `more` for the JSON.
 
-    `section` is the README title of the recorded result, for parts that can be recorded.
+    `page` is the page beside README.md that the recorded result is on; a part without one is not recorded. `machine` is
+    the date and machine of the goals recorded in README.md.
     """
 
     part: str
     text: str
     figures: Mapping[str, float]
     more: Mapping[str, Any] = field(default_factory=dict)
-    section: str = ""
+    page: str = ""
+    machine: str = ""
 
 
 def parser_of(doc: str | None, part: str) -> argparse.ArgumentParser:
@@ -42,13 +46,15 @@ def parser_of(doc: str | None, part: str) -> argparse.ArgumentParser:
         metavar="FILE",
         help="where the figures go (%(default)s)",
     )
-    parser.add_argument("--record", action="store_true", help="put the result into README.md as the last one")
+    parser.add_argument(
+        "--record", action="store_true", help="put the result on the part's page, and its goals into README.md"
+    )
     parser.add_argument("--quick", action="store_true", help="a short run to see that it works; nothing is judged")
     return parser
 
 
 def conclude(result: Result, path: Path | None = None, *, quick: bool = False, record: bool = False) -> int:
-    """Print a result, write it to `path` as JSON and with `record` to the page; return the exit code.
+    """Print a result, write it to `path` as JSON and with `record` to the pages; return the exit code.
 
     The code is 1 if a goal is missed. A quick run is neither judged nor recorded.
     """
@@ -65,8 +71,9 @@ def conclude(result: Result, path: Path | None = None, *, quick: bool = False, r
     if quick:
         print("a quick run: goals are not judged")
         return 0
-    if record:
-        write_section(README, result.section, f"{result.text}\n\n{summary(verdicts)}")
+    if record and result.page:
+        write_section(README.with_name(result.page), LAST_RESULT, f"{result.text}\n\n{summary(verdicts)}")
+        write_between(README, result.part, f"{result.machine}\n\n{verdict_table(verdicts)}")
     print(summary(verdicts))
     return 0 if all(verdict.met for verdict in verdicts) else 1
 
@@ -76,6 +83,16 @@ def write_section(page: Path, title: str, text: str) -> None:
     head, _, rest = page.read_text().partition(f"{title}\n")
     _, separator, tail = rest.partition("\n## ")
     page.write_text(f"{head}{title}\n\n{text}\n{separator}{tail}")
+
+
+def write_between(page: Path, mark: str, text: str) -> None:
+    """Replace what is between a page's comments `mark` and `end of mark`. Raises ValueError where it has none."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    head, found, rest = page.read_text().partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page}: no place for {mark}")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The figures of a DNS bench as tables (which are Markdown, for README.md), as names for the goals, and as JSON."""
+"""The figures of a DNS bench as tables (which are Markdown, for the pages), as names for the goals, and as JSON."""
 
 from __future__ import annotations
 

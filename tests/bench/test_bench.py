@@ -22,10 +22,10 @@ from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.verify.networks import SourceNetworks
 from dnsvip.xdp.build import compiler
 from dnsvip.xdp.objects import object_file
-from tests.bench import bench_kernel, signed
-from tests.bench.bench_dispatch import SECTION, moved
+from tests.bench import bench_dispatch, bench_dns, bench_encrypted, bench_kernel, bench_quality, signed
 from tests.bench.bench_dispatch import Report as DispatchReport
-from tests.bench.bench_dns import LAST_RESULT, WORKLOADS
+from tests.bench.bench_dispatch import moved
+from tests.bench.bench_dns import WORKLOADS
 from tests.bench.bench_networks import STRANGER, site_with
 from tests.bench.dns_kernel import BY_GDNSD, BY_KNOT, MANY, ONE, QUESTIONS, Row
 from tests.bench.dns_kernel import OURS as OURS_IN_KERNEL
@@ -33,7 +33,7 @@ from tests.bench.dns_new_prefixes import GEOIP_SOCKETS, SPACES
 from tests.bench.flat_server import PER_CLIENT, make_clients
 from tests.bench.goals import GOALS, judge, summary
 from tests.bench.load import Load
-from tests.bench.outcome import README, Result, conclude, write_section
+from tests.bench.outcome import LAST_RESULT, README, Result, conclude, write_between, write_section
 from tests.bench.pairs import Pair, without_policing
 from tests.bench.program import (
     BALANCED,
@@ -152,11 +152,12 @@ def test_report() -> None:
 
 def test_conclusion(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A result is printed, written and judged; only a complete one is recorded, and a quick one misses no goal."""
-    page = tmp_path / "README.md"
-    page.write_text("# Bench\n\n## Last\n\nbefore\n\n## Other\n\nstays\n")
-    monkeypatch.setattr("tests.bench.outcome.README", page)
+    readme, page = tmp_path / "README.md", tmp_path / "codec.md"
+    readme.write_text("# Bench\n\n<!-- codec -->\nold\n<!-- end of codec -->\n\nstays\n")
+    page.write_text("# Codec\n\n## Last result\n\nbefore\n\n## Other\n\nstays\n")
+    monkeypatch.setattr("tests.bench.outcome.README", readme)
     goals = [goal for goal in GOALS if goal.part == "codec"]
-    good = Result("codec", "text", {goal.figure: goal.most for goal in goals}, {"machine": "m"}, "## Last")
+    good = Result("codec", "text", {goal.figure: goal.most for goal in goals}, {"machine": "m"}, page.name, "a day")
     bad = replace(good, figures={})
     assert [conclude(good), conclude(bad), conclude(bad, quick=True, record=True)] == [0, 1, 0]
     assert "before" in page.read_text()
@@ -165,19 +166,60 @@ def test_conclusion(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert "\ntext\n\ngoals missed: none" in capsys.readouterr().out.replace(f"\nJSON: {path}", "")
     assert "before" not in page.read_text()
     assert page.read_text().endswith("\n\n## Other\n\nstays\n")
+    assert readme.read_text() == (
+        "# Bench\n\n<!-- codec -->\na day\n\n| what | measured | at most | |\n| --- | ---: | ---: | --- |\n"
+        "| encode | 15 | 15 us | met |\n| decode | 15 | 15 us | met |\n"
+        "| encode in a batch of 256 | 4 | 4 us | met |\n<!-- end of codec -->\n\nstays\n"
+    )
     written = json.loads(path.read_text())
     assert written.keys() == {"machine", "figures", "goals"}
     assert [goal["met"] for goal in written["goals"]] == [True] * len(goals)
 
 
-def test_last_result(tmp_path: Path) -> None:
-    """A recorded result replaces the previous one and changes nothing else on the page."""
-    page = tmp_path / "README.md"
-    page.write_text(README.read_text())
-    head = README.read_text().partition(LAST_RESULT)[0]
+PAGES = {
+    "dns": bench_dns.PAGE,
+    "dispatch": bench_dispatch.PAGE,
+    "encrypted": bench_encrypted.PAGE,
+    "kernel": bench_kernel.PAGE,
+    "quality": bench_quality.PAGE,
+}
+"""The page of each part that can be recorded."""
+
+
+@pytest.mark.parametrize("part", PAGES)
+def test_last_result(part: str, tmp_path: Path) -> None:
+    """A recorded result replaces the previous one and changes nothing else on the page of its part."""
+    before = README.with_name(PAGES[part]).read_text()
+    assert before.count(f"\n{LAST_RESULT}\n") == 1
+    head, _, rest = before.partition(LAST_RESULT)
+    page = tmp_path / PAGES[part]
+    page.write_text(before)
     for text in ("first", "second"):
         write_section(page, LAST_RESULT, text)
-        assert page.read_text() == f"{head}{LAST_RESULT}\n\n{text}\n"
+        following = "".join(rest.partition("\n## ")[1:])
+        assert page.read_text() == f"{head}{LAST_RESULT}\n\n{text}\n{following}"
+
+
+@pytest.mark.parametrize("part", [*PAGES, "sizing"])
+def test_goals_on_the_first_page(part: str, tmp_path: Path) -> None:
+    """What is recorded of a part's goals replaces what README.md had between the part's marks, and nothing else."""
+    before = README.read_text()
+    page = tmp_path / "README.md"
+    page.write_text(before)
+    for text in ("first", "second"):
+        write_between(page, part, text)
+    head, _, rest = before.partition(f"<!-- {part} -->")
+    tail = rest.partition(f"<!-- end of {part} -->")[2]
+    assert page.read_text() == f"{head}<!-- {part} -->\nsecond\n<!-- end of {part} -->{tail}"
+
+
+def test_no_place_for_goals(tmp_path: Path) -> None:
+    """A page without the marks of a part stays as it is, and the bench says so."""
+    page = tmp_path / "README.md"
+    page.write_text("# Bench\n")
+    with pytest.raises(ValueError, match="no place for dns"):
+        write_between(page, "dns", "text")
+    assert page.read_text() == "# Bench\n"
 
 
 def test_unknown_part() -> None:
@@ -264,21 +306,6 @@ def test_goals_of_answers_in_the_kernel_have_figures() -> None:
     assert {goal.figure for goal in GOALS if goal.part == "kernel"} <= figures.keys()
     assert (figures["plain"], figures["new, 100000"]) == (5.0, 50.0)
     assert (figures["gdnsd, one"], figures["knot, many"], figures["new / geoip"]) == (0.2, 0.5, 0.25)
-
-
-def test_section_is_replaced(tmp_path: Path) -> None:
-    """A recorded result of the dispatcher replaces the previous one; the surrounding text stays."""
-    page = tmp_path / "README.md"
-    page.write_text(README.read_text())
-    before = page.read_text()
-    assert before.index(SECTION) < before.index(LAST_RESULT)
-    for text in ("first result", "second result"):
-        write_section(page, SECTION, text)
-    after = page.read_text()
-    assert "second result" in after
-    assert "first result" not in after
-    assert after.partition(SECTION)[0] == before.partition(SECTION)[0]
-    assert after.partition(LAST_RESULT)[2] == before.partition(LAST_RESULT)[2]
 
 
 def test_few_flows_move() -> None:
