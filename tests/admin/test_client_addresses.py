@@ -51,6 +51,22 @@ async def test_pages(api: Api) -> None:
     assert paged == whole
 
 
+async def test_of_a_client_that_has_just_been_made(api: Api) -> None:
+    """The node waits for it, as it serves what the database has a moment later; not for what there is nowhere."""
+    await api.ok("PUT", "clients/newest", {"id": 77, "tier": "gold"})
+
+    async def follow() -> None:
+        await asyncio.sleep(0.2)
+        api.snapshots.append(await api.store.snapshots.refresh(api.snapshots[-1]))
+
+    following = asyncio.create_task(follow())
+    assert (await api.ok("GET", "clients/newest/addresses"))["client"] == "newest"
+    await following
+    begun = time.monotonic()
+    assert (await api("GET", "clients/nobody/addresses")).status == 404
+    assert time.monotonic() - begun < 0.5
+
+
 async def test_who_sees_addresses(api: Api) -> None:
     """A right to explain that reaches the client; services of other zones, and other tiers, are left out."""
     seen = await scoped(api, "seen", kinds=["explain"], clients=["acme"])

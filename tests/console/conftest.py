@@ -50,7 +50,7 @@ def visit(at_work: Site, browser: Browser) -> Iterator[Open]:
     def hear(message: ConsoleMessage) -> None:
         draft = "422" in message.text and str(message.location["url"]).endswith("/preview")  # of a form half filled in
         if not draft:
-            said.append(f"{message.type}: {message.text}")
+            said.append(f"{message.type}: {message.text} {message.location}")
 
     def open_page(
         place: str = "", *, signed_in: bool = True, token: str | None = None, log: bool = True, **options: Any

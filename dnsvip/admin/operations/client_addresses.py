@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Annotated, ClassVar
@@ -19,7 +20,7 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import After, number
 from dnsvip.admin.http.work import small_turn
-from dnsvip.admin.node import NODE
+from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations.deciders import DECIDERS
 from dnsvip.admin.operations.explain import FLOW_PORT, SERVICE_PORT, SOMEBODY
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
@@ -29,10 +30,12 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.explain import WHY
 from dnsvip.dns.identity.identify import Classified, Requester
 from dnsvip.dns.synthesis.issuer import Vip
+from dnsvip.errors import StoreError
 from dnsvip.site import STRICT, Address, ClassCluster, Client, ClientState, Cluster, NonceOf, Service
 from dnsvip.site.rights import PREFIX_STEPS
 
 MOST = 100
+LATE_SECONDS = 1.0
 SERVERS = 8
 """Servers that are named for an address."""
 
@@ -91,6 +94,8 @@ async def get(request: web.Request) -> web.Response:
     left out."""
     query, name = query_of(request, AddressesQuery), request.match_info["name"]
     demand_seen(request, "explain", "client", name, must=True)
+    if name not in request.app[NODE].snapshot().site.clients:
+        await _caught_up(request.app[NODE])
     engine, tables = await request.app[DECIDERS].engine(), await request.app[DECIDERS].tables()
     client = tables.snapshot.site.clients.get(name)
     if client is None:
@@ -107,6 +112,16 @@ async def get(request: web.Request) -> web.Response:
     following = f"{request.path}?{urlencode(more)}" if more else None
     shown = [item for item in items if item.tier is None or seen.shows("tier", item.tier)]
     return bodies.answer(asdict(ClientAddresses(name, client.state, shown, following)))
+
+
+async def _caught_up(node: Node) -> None:
+    """Wait until the node serves what the database has now, LATE_SECONDS at most: who has just made a client may ask
+    for its addresses."""
+    with suppress(StoreError, TimeoutError):
+        async with asyncio.timeout(LATE_SECONDS):
+            generation = await node.store().objects.generation()
+            while node.snapshot().generation < generation:  # noqa: ASYNC110 - the node has no event for it here
+                await asyncio.sleep(LATE_SECONDS / 50)
 
 
 def _services(tables: DispatchTables, seen: Narrowed, after: str) -> list[Service]:

@@ -71,6 +71,11 @@ class Objects:
             known = {(one.kind, one.name): await with_stand_in(connection, one) for one in broken}
             return Stored(generation, site, await load_origins(connection), known)
 
+    async def generation(self) -> int:
+        """The generation of the site."""
+        async with self._session.read() as connection:
+            return await current_generation(connection)
+
     async def site(self) -> Site:
         """The site without its keys."""
         return (await self.stored()).site
