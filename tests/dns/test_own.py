@@ -225,8 +225,8 @@ def test_no_kind_of_denial_denies_it(denial: DnssecDenial) -> None:
 
 
 def test_each_ticket_of_its_own() -> None:
-    """With a nonce of each answer tickets, and source addresses, are not all alike (some may be, by nine bits); else they
-    are, until renewal."""
+    """With a nonce of each answer tickets, and source addresses, are not all alike (nine bits meet by chance); else
+    they are, until renewal."""
     for nonce, alike in (("slot", True), ("answer", False)):
         layout = [["client", 16], ["nonce", 16]]
         web = {"layout": layout, "claims": [["content", 5]], "nonce": nonce, "renew": 86_400}
