@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from dnsvip.dns.protocol.answer import is_answer
+from dnsvip.dns.protocol.answer import AnswerFault, is_answer
 
 
 async def by_udp(query: bytes, address: str, port: int, seconds: float) -> bytes:
@@ -30,14 +30,17 @@ async def by_stream(
     name: str | None = None,
 ) -> bytes:
     """The one message that a server answers by TCP, or by TLS with a `context`, which verifies that it has the `name`.
-    Raises TimeoutError, OSError and EOFError."""
+    Raises TimeoutError, OSError and EOFError, and AnswerFault for what answers another question."""
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
         try:
             writer.write(len(query).to_bytes(2, "big") + query)
-            return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+            answer = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
         finally:
             writer.transport.abort()  # a peer that does not close has no claim on it
+    if not is_answer(query, answer):
+        raise AnswerFault("answers another question")
+    return answer
 
 
 class _Waiting(asyncio.DatagramProtocol):

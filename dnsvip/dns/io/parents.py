@@ -10,7 +10,7 @@ import dns.message
 import dns.rdatatype
 
 from dnsvip.dns.io.asking import by_stream, by_udp
-from dnsvip.dns.protocol.answer import AnswerFault, is_answer, rcode_text, read_answer
+from dnsvip.dns.protocol.answer import AnswerFault, rcode_text, read_answer
 from dnsvip.errors import DnsvipError, cut
 
 SECONDS = 5.0
@@ -54,11 +54,10 @@ async def _ds_at(zone: str, server: str, address: str, port: int) -> set[str]:
     query = dns.message.make_query(zone, dns.rdatatype.DS).to_wire()
     try:
         data = await by_udp(query, address, port, SECONDS)
-        if read_answer(query, data).truncated:
-            data = await by_stream(query, address, port, SECONDS)
-            if not is_answer(query, data):
-                raise AnswerFault("answers another question")
         answer = read_answer(query, data)
+        if answer.truncated:
+            data = await by_stream(query, address, port, SECONDS)
+            answer = read_answer(query, data)
     except (OSError, EOFError) as error:
         raise NoAnswer(f"parent {server}: does not answer: {str(error) or f'not within {SECONDS:g} s'}") from None
     except AnswerFault as error:
