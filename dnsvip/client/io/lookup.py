@@ -77,7 +77,7 @@ class Lookup:
 
     async def ask(self, name: str, rdtype: str, network: IPv6Network | None = None) -> dns.message.Message:
         """The servers' answer for a name, verified, with addresses as issued; a `network` goes with the question.
-        Raises ClientError."""
+        Raises ClientError, or Silent where nobody else may be asked in plain text."""
         return await self._ask(name, rdtype, self._servers, network)
 
     async def ask_own(self, name: str, rdtype: str, network: IPv6Network | None = None) -> dns.message.Message:
@@ -95,9 +95,14 @@ class Lookup:
         self, name: str, rdtype: str, servers: Sequence[str], network: IPv6Network | None
     ) -> dns.message.Message:
         tsig = self._enrolment.tsig if self._enrolment else None
-        answer = await ask(
-            name, rdtype, servers, tsig, self._timeout, network, recursive=self._recursive, channels=self._channels
-        )
+        try:
+            answer = await ask(
+                name, rdtype, servers, tsig, self._timeout, network, recursive=self._recursive, channels=self._channels
+            )
+        except Silent as silent:
+            if self._enrolment is not None and self._enrolment.plaintext_fallback:
+                raise ClientError(str(silent)) from None
+            raise
         signed = time_signed(answer)
         if signed is not None:
             skew = signed - self._clock()
@@ -140,16 +145,12 @@ class Lookup:
             return False
         return self._enrolment is None or self._enrolment.covers(name)
 
-    def keeps(self, error: Exception) -> bool:
-        """Whether a question that failed so is asked of nobody else, who might be asked in plain text."""
-        return isinstance(error, Silent) and not (self._enrolment and self._enrolment.plaintext_fallback)
-
     async def _query(self, name: str) -> Issued | None:
         required = self._enrolment is None or self._enrolment.is_service(name)
         try:
             address_ttl = first_address(await self.ask(name, "AAAA"))
         except ClientError as error:
-            if required or self.keeps(error):
+            if required or isinstance(error, Silent):
                 raise
             return None  # a name next to the services: public DNS may have it
         if address_ttl is None and required:

@@ -62,7 +62,7 @@ class OwnAnswers:
             answer.authority = [rrset for rrset in response.authority if rrset.rdtype == dns.rdatatype.SOA]
         except (ClientError, OSError) as error:
             if not service:
-                if isinstance(error, Silent) and not self._allows_plaintext:
+                if isinstance(error, Silent):
                     raise
                 return None
             answer.set_rcode(dns.rcode.SERVFAIL)
@@ -70,11 +70,6 @@ class OwnAnswers:
             with suppress(ClientError):
                 await self._by_ticket_alone(answer)
         return answer
-
-    @property
-    def _allows_plaintext(self) -> bool:
-        enrolment = self._agent.enrolment
-        return enrolment is not None and enrolment.plaintext_fallback
 
     async def _ticket(self, name: str, response: dns.message.Message) -> Issued | None:
         """The ticket that stands in for the plain VIP, where an answer has that."""
