@@ -153,6 +153,11 @@ class Enrolment:
         )
 
     @property
+    def audited(self) -> dict[str, Any]:
+        """What an audit row tells of it besides its client: no secret."""
+        return {"servers": list(self.servers), "token": self.token is not None}
+
+    @property
     def services(self) -> tuple[str, ...]:
         """The names whose addresses are synthesized per client."""
         return (*(name for cluster in self.clusters for name in cluster.services), *self.services4)

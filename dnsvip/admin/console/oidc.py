@@ -23,7 +23,7 @@ from aiohttp import web
 
 from dnsvip.admin.console.id_tokens import SignInError
 from dnsvip.admin.console.sessions import SESSIONS
-from dnsvip.admin.console.signin import OWN_SITE, cookies_of, set_cookie
+from dnsvip.admin.console.signin import cookies_of, is_own_site, set_cookie
 from dnsvip.admin.console.users import PROVIDER, START
 from dnsvip.admin.http.auth import Attempts, open_to_all
 from dnsvip.admin.http.source import source_of
@@ -96,7 +96,7 @@ class Flow:
 @open_to_all
 async def start(request: web.Request) -> web.Response:
     """Send the browser to the provider, where the console or the user asks for it."""
-    if request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
+    if not is_own_site(request):
         return _sent("/console/#/signin")
     provider = request.app[PROVIDER]
     own, flow = provider.settings, Flow.begun(request.query.get("to", ""))

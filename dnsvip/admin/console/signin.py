@@ -232,11 +232,13 @@ def _check_intended(request: web.Request, session: Session) -> None:
 
 def _check_origin(request: web.Request) -> None:
     """Raise Refusal unless a page of this server sent the request; browsers set these headers, and no page can."""
-    if (
-        _origin(request).netloc.lower() != request.host.lower()
-        or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE
-    ):
+    if _origin(request).netloc.lower() != request.host.lower() or not is_own_site(request):
         raise Refusal("forbidden", "Only the console's own pages may send this; use a bearer token elsewhere.")
+
+
+def is_own_site(request: web.Request) -> bool:
+    """Whether the browser says that a page of this server, or its user, sent a request, or says nothing."""
+    return request.headers.get("Sec-Fetch-Site", "none") in OWN_SITE
 
 
 def _origin(request: web.Request) -> SplitResult:

@@ -85,9 +85,8 @@ async def make(request: web.Request) -> web.Response:
         raise InvalidSite([Problem(f"client.{name}", str(error))]) from None
     if wanted.new_token:
         enrolment = replace(enrolment, token=await token_for(request, name))
-    told = {"servers": list(enrolment.servers), "token": enrolment.token is not None}
     generation = snapshot.site.clients[name].key_generation
-    await request.app[NODE].store().audit.note(request[ACTOR], enrolled(name, generation, **told))
+    await request.app[NODE].store().audit.note(request[ACTOR], enrolled(name, generation, **enrolment.audited))
     log.info("enrolment made", actor=request[ACTOR], client=name)
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="{name}.enrolment.json"'}
     return bodies.answer(json.loads(dump(enrolment)), headers=headers)

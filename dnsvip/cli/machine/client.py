@@ -62,9 +62,7 @@ def enrol(name: str, config: Path, servers: tuple[str, ...], output: Path | None
     """Create the enrolment of client NAME (for operators). It contains the client's keys: transfer it securely."""
     snapshot = load_snapshot(config)
     enrolment = parse(dump(make_enrolment(snapshot, name, servers, encryption)), f"the enrolment of {name}")
-    generation = snapshot.site.clients[name].key_generation
-    told = {"servers": list(enrolment.servers), "token": enrolment.token is not None}
-    tell_enrolment(config, name, generation, **told)
+    tell_enrolment(config, name, snapshot.site.clients[name].key_generation, **enrolment.audited)
     for caution in [*cautions(snapshot, name), *unused(enrolment)]:
         warn(caution)
     if output is None:
