@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ import click
 
 from dnsvip.address.keyring import Epoch, EpochState
 from dnsvip.cli.shared import show
+from dnsvip.cli.shared.database import user
 from dnsvip.errors import Conflict, Problem, SecretError, StoreError
 from dnsvip.site.io.files import load_node
 from dnsvip.site.node_file import NodeConfig
@@ -123,7 +123,7 @@ async def _restore(node: NodeConfig, file: Path, key_file: Path | None, *, repla
         node.database, KeyEncryptionKey.of(node, os.environ, make=old is not None), listen=node.database_listen
     )
     try:
-        actor = f"{getpass.getuser()} (restore)"
+        actor = f"{user()} (restore)"
         header, count = await store.backups.restore(file, actor, key=old, replacing=replacing, progress=_progress)
         generation = await store.generation()
         held = await store.keys.epochs()

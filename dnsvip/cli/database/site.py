@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import cast
 import click
 
 from dnsvip.cli.database.changes import as_data, headline, lines
+from dnsvip.cli.shared.database import user
 from dnsvip.cli.shared.show import json_text, printable
 from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.delta import zone_change
@@ -86,7 +86,7 @@ async def _apply(node: NodeConfig, site: Site, *, dry_run: bool) -> tuple[int, t
 
 async def _apply_to(store: Store, stored: Stored, site: Site, *, dry_run: bool) -> tuple[int, tuple[Change, ...]]:
     changes = plan(stored.site, site, stored.origins, stored.unreadable)
-    actor = f"{getpass.getuser()} (apply)"
+    actor = f"{user()} (apply)"
     made = await store.objects.make(changes, actor, "site", expected=stored.generation, dry_run=dry_run)
     return made.generation, tuple(made.changes)
 

@@ -48,10 +48,15 @@ def tell_enrolment(node_file: Path, client: str, key_generation: int, **what: ob
 
 def actor() -> str:
     """The actor that the audit names."""
+    return f"cli {user()}"
+
+
+def user() -> str:
+    """Who runs the command."""
     try:
-        return f"cli {getpass.getuser()}"
+        return getpass.getuser()
     except (KeyError, OSError):  # a user without an entry in passwd
-        return f"cli uid {os.getuid()}"
+        return f"uid {os.getuid()}"
 
 
 @asynccontextmanager
