@@ -192,12 +192,6 @@ class Map:
         with mmap.mmap(self.fd, self.max_entries * self.value_size, prot=mmap.PROT_READ) as values:
             yield values
 
-    def writable(self) -> mmap.mmap:
-        """All values of a mappable array, to be written in place; programs see each byte as it is written. For the
-        caller to close."""
-        size = self.max_entries * ((self.value_size + 7) // 8 * 8)
-        return mmap.mmap(self.fd, size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-
     def count(self) -> int:
         """The number of keys. The kernel keeps no count, so this reads them all."""
         return sum(count for count, _, _ in self._batches())

@@ -23,8 +23,9 @@ enum absent {
 #define AF_INET 2
 #define AF_INET6 10
 
-/* Hides from clang where a number comes from, so that a bound the verifier has seen stays in force. */
 #define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Hides from clang where a number comes from, so that a bound the verifier has seen stays in force. */
 #define opaque(x) asm volatile("" : "+r"(x))
 
 /* An address or a payload as one number, most significant half first. Host byte order. */

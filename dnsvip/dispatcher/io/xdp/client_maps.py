@@ -54,7 +54,8 @@ class ClientMaps:
                 known = {client.id for client in changed}
                 others = (client for client in snapshot.site.clients.values() if client.pool or client.servers)
                 changed += [client for client in others if client.id not in known]
-            self._remove_keys(before.site.clients.values(), old.masters.keys() - image.masters.keys())
+            if vanished := old.masters.keys() - image.masters.keys():  # another cluster may get the number of one
+                self._remove_keys([client.id for client in before.site.clients.values()], vanished)
         held = {client.id for client in changed}
         masters = old.masters if old else {}
         self.refuse(refused - held)
@@ -91,20 +92,16 @@ class ClientMaps:
     def _put(self, ids: Iterable[int], record: bytes) -> None:
         self._records.put_all((u64(number), record) for number in ids)
 
-    def _remove(self, ids: Iterable[int], snapshot: Snapshot, masters: Collection[int]) -> None:
+    def _remove(self, ids: Collection[int], snapshot: Snapshot, masters: Collection[int]) -> None:
         """Remove the keys of clients that are gone, and their records, except those that refuse their addresses."""
-        pack_name = TYPES.struct("client_key_name").pack
-        for number in ids:
-            if number not in snapshot.deleted:
-                self._records.delete(u64(number))
-            for master in masters:
-                self._keys.delete(pack_name(client=number, master=master))
+        self._records.delete_many([u64(number) for number in ids if number not in snapshot.deleted])
+        self._remove_keys(ids, masters)
 
-    def _remove_keys(self, clients: Collection[Client], masters: Iterable[int]) -> None:
-        """Remove the keys of clients under masters that are gone: another cluster may get the number of theirs."""
+    def _remove_keys(self, ids: Collection[int], masters: Iterable[int]) -> None:
+        """Remove the keys of clients under these masters."""
         pack_name = TYPES.struct("client_key_name").pack
         for master in masters:
-            self._keys.delete_many([pack_name(client=client.id, master=master) for client in clients])
+            self._keys.delete_many([pack_name(client=number, master=master) for number in ids])
 
     def _remove_unknown_keys(self, clients: Container[int], masters: Container[int]) -> None:
         """Remove the keys in the map of an earlier process that are of other clients, or under other masters."""

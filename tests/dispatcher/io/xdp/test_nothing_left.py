@@ -95,6 +95,13 @@ def ending_after(patch: pytest.MonkeyPatch, writes: int, error: type[BaseExcepti
             yield
 
 
+def check_nothing_left(program: Kernel, other: Kernel, snapshot: Snapshot, at: int) -> None:
+    """The program's maps hold what those of a process do that has had this site alone."""
+    begin_anew(other, program)
+    other.writer.apply(DispatchTables(snapshot))
+    assert held(program) == held(other), at
+
+
 @pytest.mark.timeout(long_or(300, long=7200))
 def test_nothing_is_left_of_earlier_sites(kernel: None) -> None:
     """Objects that come, change and go, and processes that take over, leave nothing behind."""
@@ -106,9 +113,7 @@ def test_nothing_is_left_of_earlier_sites(kernel: None) -> None:
                 restart(program)
             world, snapshot = follow(random, world)
             program.writer.apply(DispatchTables(snapshot))
-            begin_anew(other, program)
-            other.writer.apply(DispatchTables(snapshot))
-            assert held(program) == held(other), at
+            check_nothing_left(program, other, snapshot, at)
 
 
 @pytest.mark.parametrize("error", [PlatformError, Killed])
@@ -129,6 +134,4 @@ def test_nothing_is_left_of_changes_that_end_amid(
                 restart(program)
             world, snapshot = follow(random, world)
             program.writer.apply(DispatchTables(snapshot))
-            begin_anew(other, program)
-            other.writer.apply(DispatchTables(snapshot))
-            assert held(program) == held(other), at
+            check_nothing_left(program, other, snapshot, at)
