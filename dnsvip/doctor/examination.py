@@ -169,7 +169,7 @@ def _in_kernel(settings: XdpSettings) -> Iterator[Finding]:
         f"{settings.pins} is in a BPF file system": lambda: check_pins(settings.pins),
         f"interface {settings.interface} exists": lambda: _check_interface(what, settings.interface),
     }
-    yield from _judged(checks, "see dnsvip/dns/README.md")
+    yield from _judged(checks, "see dnsvip/dns/io/xdp/README.md")
     yield from host.judge_aes(hardware=probe_host.has_aes_hardware(), fixed_time=settings.fixed_time_aes)
 
 
