@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +23,9 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables
 from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import decide
 from dnsvip.dispatcher.flows.flow import Flows
-from dnsvip.errors import DnsvipError
 from tests.bench import growth, program, said
 from tests.bench.growth import Growth
-from tests.bench.outcome import Result, conclude, parser_of, say
+from tests.bench.outcome import Result, conclude, measuring, parser_of, say
 from tests.bench.pairs import Pair
 from tests.bench.program import BALANCED, ENCAP, ESTABLISHED, Figure, ruled
 from tests.bench.report import machine, table
@@ -101,14 +99,8 @@ class Report:
 def main() -> None:
     """Measure, print, write, judge."""
     options = parser_of(__doc__, "dispatch").parse_args()
-    if missing := lacking():
-        print(f"bench: {missing}", file=sys.stderr)
-        raise SystemExit(2)
-    try:
+    with measuring(lacking()):
         raise SystemExit(run(QUICK if options.quick else FULL, options.json, record=options.record))
-    except DnsvipError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def lacking() -> str | None:

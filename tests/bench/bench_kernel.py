@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from dnsvip.demo.netns import World
-from dnsvip.errors import DnsvipError
 from tests.bench import dns_kernel, dns_new_prefixes, dns_prefixes, dns_program
 from tests.bench.dns_kernel import ALONE, BY_GDNSD, BY_KNOT, MANY, ONE, OURS, QUESTIONS, Row
 from tests.bench.dns_new_prefixes import GEOIP_SOCKETS, SPACES
-from tests.bench.outcome import Result, conclude, parser_of, say
+from tests.bench.outcome import Result, conclude, measuring, parser_of, say
 from tests.bench.report import machine, table
 
 PAGE = "kernel.md"
@@ -104,14 +102,8 @@ def lines(report: Report) -> Iterator[str]:
 def main() -> None:
     """Measure, print, write, judge."""
     options = parser_of(__doc__, "kernel").parse_args()
-    if missing := lacking():
-        print(f"bench: {missing}", file=sys.stderr)
-        raise SystemExit(2)
-    try:
+    with measuring(lacking()):
         report = measured(quick=options.quick)
-    except DnsvipError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
     result = Result("kernel", "\n".join(lines(report)), report.figures, asdict(report), PAGE, report.machine)
     raise SystemExit(conclude(result, options.json, quick=options.quick, record=options.record))
 

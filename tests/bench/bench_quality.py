@@ -9,14 +9,12 @@ measured here. Needs root.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from dnsvip.errors import DnsvipError
 from tests.bench.bench_dispatch import lacking
 from tests.bench.neighbours import GREEDY, WAYS, Neighbours, measure
-from tests.bench.outcome import Result, conclude, parser_of, say
+from tests.bench.outcome import Result, conclude, measuring, parser_of, say
 from tests.bench.pairs import PACKETS, TURNS, Pair, compare
 from tests.bench.report import machine, table
 
@@ -49,12 +47,9 @@ class Report:
 def main() -> None:
     """Measure, print, write, judge."""
     options = parser_of(__doc__, "quality").parse_args()
-    if missing := lacking():
-        print(f"bench: {missing}", file=sys.stderr)
-        raise SystemExit(2)
-    os.nice(NICE)
     turns, packets, rounds = (4, 64, 1) if options.quick else (TURNS, PACKETS, ROUNDS)
-    try:
+    with measuring(lacking()):
+        os.nice(NICE)
         where = machine()
         say("the program")
         report = Report(where, compare(turns, packets), measure(rounds, say))
@@ -62,9 +57,6 @@ def main() -> None:
         more = {name: asdict(pair) for name, pair in report.pairs.items()} | {"neighbours": asdict(report.neighbours)}
         result = Result("quality", "\n".join(lines(report)), report.figures, more, PAGE, where)
         raise SystemExit(conclude(result, options.json, quick=options.quick, record=options.record))
-    except DnsvipError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def lines(report: Report) -> Iterator[str]:

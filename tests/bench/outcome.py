@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dnsvip.errors import DnsvipError, PlatformError
 from tests.bench.goals import judge, summary, verdict_table
 
 README = Path(__file__).with_name("README.md")
@@ -51,6 +53,18 @@ def parser_of(doc: str | None, part: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="a short run to see that it works; nothing is judged")
     return parser
+
+
+@contextmanager
+def measuring(missing: str | None) -> Iterator[None]:
+    """Exit with 2, and say why, where this machine lacks something, or what is measured fails."""
+    try:
+        if missing:
+            raise PlatformError(missing)
+        yield
+    except DnsvipError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def conclude(result: Result, path: Path | None = None, *, quick: bool = False, record: bool = False) -> int:
