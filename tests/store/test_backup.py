@@ -199,21 +199,30 @@ async def test_endless_lines_are_not_read_whole(
     assert most < 4 * PIECE
 
 
+def _after_a_look(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Have `act` done once the seal of a backup has been verified."""
+    verify = backup_module.check
+
+    def check(*arguments: Any) -> Any:
+        checked = verify(*arguments)
+        act()
+        return checked
+
+    monkeypatch.setattr(backup_module, "check", check)
+
+
 async def test_lines_that_grow_after_a_look(
     rich: Store, kek: KeyEncryptionKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does one that grows after its seal was verified."""
     file = tmp_path / "b"
     await rich.backups.write(file, 1.0)
-    verify = backup_module.check
 
-    def check(*arguments: Any) -> Any:
-        checked = verify(*arguments)
+    def grow() -> None:
         file.write_text(_endless(file.read_text()))
         tracemalloc.start()
-        return checked
 
-    monkeypatch.setattr(backup_module, "check", check)
+    _after_a_look(monkeypatch, grow)
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
     with pytest.raises(StoreError, match="is another file now"):
         await other.backups.restore(file, "me")
@@ -252,15 +261,7 @@ async def test_backups_altered_after_a_look(
     """Who alters a backup after its seal was verified gets nothing of it in."""
     file = tmp_path / "b"
     await rich.backups.write(file, 1.0)
-
-    verify = backup_module.check
-
-    def check(*arguments: Any) -> Any:
-        checked = verify(*arguments)
-        file.write_text(damage(file.read_text()))
-        return checked
-
-    monkeypatch.setattr(backup_module, "check", check)
+    _after_a_look(monkeypatch, lambda: file.write_text(damage(file.read_text())))
     other = await Store.open(f"sqlite:///{tmp_path}/other.db", kek)
     with pytest.raises(StoreError, match=r"its seal is broken|its end is missing|no row of a table|another file now"):
         await other.backups.restore(file, "me")
