@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from dnsvip.demo.netns import World
-from tests.network.backends import CLIENT, SERVERS, WHOLE, Backends
-from tests.network.dispatching import wait_until
+from tests.network.backends import CLIENT, SERVERS, SITE, WHOLE, Backends
+from tests.network.dispatching import apply, wait_until
 from tests.network.hosted import DNSVIP, run_on, start_on
 
 pytestmark = pytest.mark.network
@@ -80,6 +80,35 @@ def test_upload_through_a_tunnel_gets_packet_too_big(ground: Backends) -> None:
     assert any(f"{vip} > {CLIENT}" in line and "packet too big, mtu 1460" in line for line in lines), lines
     assert any("192.0.2.8 > 198.51.100.10" in line and "(mtu 1460)" in line for line in lines), lines
     assert ground.count("too-big") >= 2
+
+
+FORGED_TOO_BIG = """
+import socket, struct, sys
+dispatcher, server = (socket.inet_pton(socket.AF_INET6, address) for address in sys.argv[1:])
+echo = struct.pack("!IHBB", 6 << 28, 1400, 58, 64) + dispatcher + server + struct.pack("!BBHHH", 128, 0, 0, 1, 1)
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
+    sender.sendto(struct.pack("!BBHI", 2, 0, 0, 1280) + echo + bytes(1000), (sys.argv[1], 0))
+"""
+"""Tells a host that a packet of 1280 bytes at most gets to another one; Linux believes it where it quotes an echo."""
+
+
+def test_a_forged_packet_too_big_narrows_no_path(ground: Backends) -> None:
+    """What anybody may tell the dispatcher's kernel of the way to a server changes no path MTU."""
+    dispatcher = "fd00:10::2"
+    for name in TUN:
+        ground.client.run("python3", "-c", FORGED_TOO_BIG, dispatcher, SERVERS[name])
+        ground.until(lambda name=name: "mtu 1280" in ground.dispatcher.ip("-6", "route", "get", SERVERS[name]))
+    before = ground.status()["generation"]
+    apply(ground.folder, f'{SITE}[client.other]\nid = 1002\ntier = "web"\n')
+    ground.until(lambda: ground.status()["generation"] > before)
+    assert {server["mtu"] for server in ground.status()["servers"]} == {1500}
+    data = ground.folder / "upload"
+    data.write_bytes(bytes(200_000))
+    captures = [ground.capture(ground.servers[name], "ip6 proto 44") for name in TUN]
+    answer = ground.curl(ground.address("tunnel", 2), "put", "--data-binary", f"@{data}").stdout.split()
+    assert answer[1:] == ["200000"]
+    assert not [line for capture in captures for line in capture.lines()]
+    apply(ground.folder, SITE)
 
 
 def test_no_server_is_an_error_at_once(ground: Backends) -> None:

@@ -25,12 +25,13 @@ from dnsvip.dispatcher.io.user.netlink import (
     Route,
     Rule,
 )
+from dnsvip.dispatcher.io.user.route_mtu import RouteMtus
 from dnsvip.site import Forward, Snapshot
 
 SEND_BUFFER_BYTES = 4 << 20
-_MTU_OPTIONS = {6: (socket.IPPROTO_IPV6, 24), 4: (socket.IPPROTO_IP, 14)}
-"""IPV6_MTU of linux/in6.h and IP_MTU of linux/in.h, for which the socket module has no names."""
-_SMALLEST_MTU = {6: 1280, 4: 68}
+_DISCOVER, _PROBE = {6: (socket.IPPROTO_IPV6, 23), 4: (socket.IPPROTO_IP, 10)}, 3
+"""IPV6_MTU_DISCOVER of linux/in6.h and IP_MTU_DISCOVER of linux/in.h, for which the socket module has no names, and the
+value of both for packets that leave whole, whatever the kernel has been told of their way."""
 _SOMEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 """Peer of a direct server's socket: any address that the default route of its table covers."""
 
@@ -175,31 +176,17 @@ class Paths:
             self._tunnels[packed], self.tunnels[packed] = tunnel, tunnel.send
 
     def _measure(self, snapshot: Snapshot) -> Iterator[tuple[bytes, int]]:
-        for packed in {packed for packed, _ in self._sockets} | self._tunnels.keys():
-            ways = [(raw, _SOMEWHERE[v]) for (address, v), raw in self._sockets.items() if address == packed]
-            ways += [(self._tunnels[packed], str(ip_address(packed)))] if packed in self._tunnels else []
-            known = [mtu for raw, to in ways if (mtu := _mtu(raw, to))]
-            if known:
-                yield packed, min(known)
-        for packed in dict.fromkeys(_servers(snapshot, Forward.NAT)):
-            address = ip_address(packed)
-            with _marked(socket.SOCK_DGRAM, 0, address.version, MARK_BASE) as way:  # as `send_on` sends
-                if mtu := _mtu(way, str(address)):
-                    yield packed, mtu
-
-
-def _mtu(way: socket.socket, to: str) -> int:
-    """The path MTU in bytes of a socket connected to `to`; 0 if the kernel reports none.
-
-    The socket is reconnected first: otherwise the kernel reports the route it cached, which may be gone.
-    """
-    version = 6 if way.family == socket.AF_INET6 else 4
-    level, option = _MTU_OPTIONS[version]
-    with suppress(OSError):
-        way.connect((to, 9))  # raw sockets ignore the port
-        mtu = way.getsockopt(level, option)
-        return mtu if mtu >= _SMALLEST_MTU[version] else 0
-    return 0
+        with RouteMtus() as routes:
+            ways = {packed: [(packed, MARK_BASE)] for packed in self._tunnels}
+            for packed, version in self._sockets:
+                mark = MARK_BASE + self._numbers[packed]
+                ways.setdefault(packed, []).append((ip_address(_SOMEWHERE[version]).packed, mark))
+            for packed in dict.fromkeys(_servers(snapshot, Forward.NAT)):
+                ways[packed] = [(packed, MARK_BASE)]  # as `send_on` sends
+            for packed, by in ways.items():
+                known = [mtu for to, mark in by if (mtu := routes.of(to, mark))]
+                if known:
+                    yield packed, min(known)
 
 
 def _servers(snapshot: Snapshot, mode: Forward) -> Iterator[bytes]:
@@ -212,6 +199,7 @@ def _raw_socket(version: int, mark: int) -> socket.socket:
     """A socket that sends complete IP packets (IPPROTO_RAW implies IP_HDRINCL)."""
     raw = _marked(socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW, version, mark)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    raw.setsockopt(*_DISCOVER[version], _PROBE)
     return raw
 
 
