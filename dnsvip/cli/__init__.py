@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> Any:
 
 
 def _end(text: str, code: int) -> NoReturn:
-    from dnsvip.cli.shared.show import printable  # noqa: PLC0415 - rarely needed, and slow to load
+    from dnsvip.printable import printable  # noqa: PLC0415 - rarely needed
 
     click.echo(click.style("error: ", fg="red", bold=True, reset=True) + printable(text), err=True)
     sys.exit(code)

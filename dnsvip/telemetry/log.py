@@ -6,8 +6,9 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from dnsvip.printable import printable
 from dnsvip.site.node_log import ProcessLogSettings
 
 
@@ -30,7 +31,13 @@ def configure(settings: ProcessLogSettings) -> None:
 def _console() -> tuple[Processor, ...]:
     # Plain tracebacks: the richer ones show local variables, and those may hold secrets.
     plain = structlog.dev.plain_traceback
-    return (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),)
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    return (structlog.processors.format_exc_info, _for_a_terminal, renderer)
+
+
+def _for_a_terminal(_logger: WrappedLogger, _level: str, event: EventDict) -> EventDict:
+    """An event whose texts, some of which are of others, control no terminal. Other values are shown by `repr`."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _json() -> tuple[Processor, ...]:

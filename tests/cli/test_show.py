@@ -11,7 +11,8 @@ import click
 import pytest
 
 from dnsvip.cli.database.changes import lines
-from dnsvip.cli.shared.show import json_text, printable
+from dnsvip.cli.shared.show import json_text
+from dnsvip.printable import printable
 from dnsvip.site import Client
 from dnsvip.site.plan import Change
 from tests.cli.terminal import on_terminal

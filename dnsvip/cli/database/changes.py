@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from dnsvip.cli.shared.show import json_text, printable
+from dnsvip.cli.shared.show import json_text
 from dnsvip.dns.zones.record_diff import RecordDiff, record_diff
+from dnsvip.printable import printable
 from dnsvip.site import Zone
 from dnsvip.site.changes import changed_fields, describe
 from dnsvip.site.plain import JsonObject

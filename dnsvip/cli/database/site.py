@@ -13,13 +13,14 @@ import click
 
 from dnsvip.cli.database.changes import as_data, headline, lines
 from dnsvip.cli.shared.database import user
-from dnsvip.cli.shared.show import json_text, printable
+from dnsvip.cli.shared.show import json_text
 from dnsvip.dns.zones.catalog import check_services
 from dnsvip.dns.zones.delta import zone_change
 from dnsvip.dns.zones.examine import examined_alone
 from dnsvip.dns.zones.include import expanded
 from dnsvip.dns.zones.zone import serial_warnings
 from dnsvip.errors import Conflict, InvalidSite, Problem
+from dnsvip.printable import printable
 from dnsvip.site import Service, Site, Zone
 from dnsvip.site.io.files import included_files, load_node, load_site
 from dnsvip.site.node_file import NodeConfig

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from dnsvip.cli.shared.show import printable
 from dnsvip.doctor.examination import Part, examine_all
 from dnsvip.doctor.finding import Finding, Level, exit_code
+from dnsvip.printable import printable
 from dnsvip.site.io.files import load_node
 
 COLOURS = {Level.OK: "green", Level.UNKNOWN: "blue", Level.WARNING: "yellow", Level.FAILURE: "red"}

@@ -18,6 +18,7 @@ from dnsvip.cli.shared.api import EPILOG, Api, ApiError, problem_text, with_api
 from dnsvip.cli.shared.nouns import json_option
 from dnsvip.cli.shared.parameters import Choice
 from dnsvip.errors import ConfigError
+from dnsvip.printable import printable, printable_json
 from dnsvip.site.io.safe_file import draft_of
 from dnsvip.site.plain import JsonObject
 
@@ -79,7 +80,7 @@ def export(api: Api, output: Path | None, kind: str | None, **some: str | None) 
     kind = kind or ("csv" if output and output.suffix == ".csv" else "ndjson")
     lines = api.stream("GET", "clients", "export", query={**some, "format": kind}, headers={})
     if output is None:
-        seen = None if not sys.stdout.isatty() else show.printable if kind == "csv" else show.printable_json
+        seen = None if not sys.stdout.isatty() else printable if kind == "csv" else printable_json
         for line in lines:
             sys.stdout.buffer.write(seen(line.decode()).encode() if seen else line)
         sys.stdout.buffer.flush()  # at the end of the program it would be too late to say that it fails

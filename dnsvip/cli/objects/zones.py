@@ -15,6 +15,7 @@ from dnsvip.cli.shared.nouns import json_option, noun
 from dnsvip.cli.shared.parameters import Choice
 from dnsvip.dns.io.parents import check_parents
 from dnsvip.errors import ConfigError
+from dnsvip.printable import printable
 from dnsvip.site.registry import KINDS
 from dnsvip.site.values import parse_endpoint
 
@@ -44,7 +45,7 @@ def show_(api: Api, name: str, *, as_json: bool) -> None:
     if as_json:
         show.item(zone, as_json=True)
     else:
-        click.echo(show.printable(zone["text"]) if sys.stdout.isatty() else zone["text"], nl=False)
+        click.echo(printable(zone["text"]) if sys.stdout.isatty() else zone["text"], nl=False)
 
 
 @zones.command(epilog=EPILOG)

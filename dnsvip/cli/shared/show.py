@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dnsvip.printable import printable, printable_json
 from dnsvip.site.plain import JsonObject
 
 Columns: TypeAlias = Mapping[str, Callable[[JsonObject], Any]]
@@ -27,38 +28,9 @@ COLOURS: Mapping[str, str] = {
 """Words that stand out on a terminal."""
 
 
-class _Escapes(dict[int, str]):
-    """What stands for a character: itself, or where nobody sees it as what it is, as it controls the terminal, turns
-    the direction of what follows or takes no room, an escape."""
-
-    def __init__(self, escape: Callable[[str], str]) -> None:
-        super().__init__({ord(letter): letter for letter in "\t\n"})
-        self._escape = escape
-
-    def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        self[code] = shown = letter if letter.isprintable() else self._escape(letter)
-        return shown
-
-
-_IN_TEXT = _Escapes(lambda letter: "".join(f"\\{byte:03}" for byte in letter.encode(errors="surrogatepass")))
-_IN_JSON = _Escapes(lambda letter: json.dumps(letter)[1:-1])
-
-
-def printable(text: str) -> str:
-    """A text of others as a terminal may show it: each byte of what is not printable as \\DDD (RFC 1035 section 5.1),
-    but tabs and line ends."""
-    return text.translate(_IN_TEXT)
-
-
 def json_text(value: Any, indent: int | None = None) -> str:
     """JSON with what is not printable escaped."""
     return printable_json(json.dumps(value, indent=indent, ensure_ascii=False))
-
-
-def printable_json(text: str) -> str:
-    """JSON text with what is not printable escaped."""
-    return text.translate(_IN_JSON)
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
