@@ -290,6 +290,20 @@ async def test_audit_filters_without_an_index_take_turns(api: Api) -> None:
     await asyncio.gather(*slow)
 
 
+async def test_the_root_zone_in_a_path(api: Api) -> None:
+    """Browsers and proxies take a part of a path away that is a dot: =2E is the root zone, for rights as well."""
+    text, headers = "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n", {"Content-Type": "text/dns"}
+    root, other = {"zones": ["."]}, {"zones": ["records"]}
+    scopes = [{"actions": ["write", "delete", "read"], "kinds": ["zone"], **one} for one in (root, other)]
+    tokens = [await api.ok("POST", "tokens", {"name": f"n{at}", "scopes": [one]}) for at, one in enumerate(scopes)]
+    may, may_not = ({"Authorization": f"Bearer {token['token']}"} for token in tokens)
+    assert (await api("PUT", "zones/=2E", data=text, headers=headers | may_not)).status == 403
+    made = await api("PUT", "zones/=2E", data=text, headers=headers | may)
+    assert (made.status, made.json["name"]) == (201, ".")
+    assert (await api.ok("GET", "zones/=2E"))["text"] == text
+    assert (await api("DELETE", "zones/=2E", headers=may)).status == 204
+
+
 async def test_status_asks_the_dispatcher(api: Api) -> None:
     """The status holds what a dispatcher on this machine writes to its socket, or says that it does not answer."""
     assert (await api.ok("GET", "status"))["dispatcher"] is None

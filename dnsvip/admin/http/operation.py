@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 from aiohttp import web
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from dnsvip.admin.http.problems import Refusal
+from dnsvip.admin.http.problems import Handler, Refusal
 from dnsvip.errors import Problem
 from dnsvip.site import STRICT
 from dnsvip.site.plain import problem_of
@@ -108,6 +108,19 @@ class Operation:
     def target(self, request: web.Request) -> str | None:
         """The name of the object that a request is about; None where it is about all of a kind."""
         return request.match_info.get(self.name)
+
+
+DOT = "=2E"
+"""The name "." in a path, written as PowerDNS's API writes it: browsers and proxies take a part of a path away that is
+a dot (RFC 3986 section 5.2.4), so that what is meant for the root zone would be done to another."""
+
+
+@web.middleware
+async def with_dots(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Put the names that DOT stands for into the parts of a path, before anybody reads them."""
+    dots = {key: "." for key, part in request.match_info.items() if part == DOT}
+    request.match_info.update(dots)
+    return await handler(request)
 
 
 MOST_PARAMETERS = 256

@@ -31,6 +31,9 @@ TIMEOUT_SECONDS = 300.0
 PAGE = 1000
 """Items of most lists that are read at a time, the most that the API gives."""
 
+DOT = "=2E"
+"""The name "." in a path: a proxy would take a part away that is a dot."""
+
 PIECE = 1 << 16
 """Bytes read from a stream at a time."""
 
@@ -212,7 +215,7 @@ def find_api(
 
 def _url(path: Sequence[str], query: Mapping[str, Any] | None) -> str:
     words = {key: _word(value) for key, value in (query or {}).items() if value is not None}
-    url = f"{ROOT}/{'/'.join(quote(part, safe='') for part in path)}"
+    url = f"{ROOT}/{'/'.join(DOT if part == '.' else quote(part, safe='') for part in path)}"
     return f"{url}?{urlencode(words)}" if words else url
 
 
