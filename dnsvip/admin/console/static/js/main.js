@@ -1,6 +1,6 @@
 // @ts-check
 // The start: the session, then the frame, then the page that the address names.
-import { onLost, onWarning } from "./api/api.js";
+import { onLost, onOther, onWarning } from "./api/api.js";
 import { fill, h } from "./draw/dom.js";
 import { icon } from "./draw/icons.js";
 import { listen, start, stop } from "./api/live.js";
@@ -20,6 +20,8 @@ let shown = { leave: () => {}, name: "" };
 document.body.append(toasts());
 onWarning(warn);
 onLost((problem) => begin(problem.message || "The session has ended."));
+onOther(() => location.reload());
+window.addEventListener("pageshow", (event) => event.persisted && location.reload()); // as it was left, signed in or not
 begin();
 
 /** @param {string} [why] */
@@ -27,6 +29,7 @@ async function begin(why) {
   shown.leave();
   stop();
   window.onhashchange = null;
+  if (why) clear();
   const session = (why ? null : await resumed()) ?? (await askIn(root, why));
   if (here().parts[0] === "signin") history.replaceState(null, "", "#/"); // an older tab has signed in meanwhile
   const { main, mark } = frame(root, session, leave);
@@ -48,12 +51,24 @@ function leadIn() {
   }, seen.signal);
 }
 
+/** Leave nothing to be seen of a session that is over: a dialog may show a secret, and a page left may come back. */
+function clear() {
+  closeDialogs();
+  fill(toasts());
+  fill(root);
+}
+
+function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+}
+
 /** Sign out; first nothing asks any more, as what is under way would be refused. */
 async function leave() {
   shown.leave();
   stop();
   try {
     const elsewhere = await signOut();
+    clear();
     location.hash = "";
     if (elsewhere) location.assign(elsewhere);
     else location.reload();
@@ -97,7 +112,7 @@ async function resumed() {
  */
 async function show(main, mark, session) {
   shown.leave();
-  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  closeDialogs();
   const { parts, query } = here();
   const page = PAGES.find((each) => each.name === parts[0]);
   const left = new AbortController();

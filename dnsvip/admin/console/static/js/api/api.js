@@ -37,6 +37,19 @@ export function onLost(listener) {
   lost.add(listener);
 }
 
+const others = new BroadcastChannel("dnsvip session");
+
+/**
+ * Call `listener` when another tab has signed out, or in as somebody else: the cookie, which all tabs share, is that of
+ * another session then, and what this tab shows is of the one before.
+ * @param {() => unknown} listener
+ */
+export function onOther(listener) {
+  others.onmessage = ({ data }) => {
+    if (session.csrf && data !== session.csrf) listener();
+  };
+}
+
 /** @type {Set<(text: string) => unknown>} */
 const warned = new Set();
 
@@ -65,6 +78,7 @@ function warningsOf(answer) {
  */
 export function useSession(csrf) {
   session.csrf = csrf;
+  others.postMessage(csrf);
 }
 
 /**
@@ -130,11 +144,11 @@ export async function all(path, options) {
 }
 
 /**
- * A path under the API from its parts, each escaped.
+ * A path under the API from its parts, each escaped; browsers would take a part away that is a dot, the root zone's name.
  * @param {...string} parts
  */
 export function at(...parts) {
-  return parts.map(encodeURIComponent).join("/");
+  return parts.map((part) => (part === "." ? "=2E" : encodeURIComponent(part))).join("/");
 }
 
 /**

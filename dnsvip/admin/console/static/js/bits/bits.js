@@ -38,7 +38,9 @@ export function fieldsOf(cluster, found) {
     ];
   const said = cluster.claims ?? [];
   const claimed = said.reduce((sum, [, bits]) => sum + bits, 0);
-  const names = said.filter(([name]) => name in found.values).map(([name]) => `${name} ${found.values[name]}`);
+  const names = said
+    .filter(([name]) => Object.hasOwn(found.values, name))
+    .map(([name]) => `${name} ${found.values[name]}`);
   const cheap = Math.floor(cluster.tag_bits / 3);
   /** @type {[string, number, string, string][]} */
   const tag = found.mode
@@ -87,7 +89,7 @@ export function bitsOf(layout, values) {
   });
   const bits = layout
     .map(([name, size]) =>
-      BigInt(values[name] ?? 0)
+      BigInt((Object.hasOwn(values, name) && values[name]) || 0)
         .toString(2)
         .padStart(size, "0"),
     )

@@ -77,13 +77,14 @@ export function capacity({ name, bits }) {
     maximumFractionDigits: 1,
   });
   const most = number.format(2 ** bits - (name === "client" ? 1 : 0));
-  /** @type {Record<string, string>} */
-  const words = {
-    tier: "tiers",
-    client: "clients",
-    expiry: "steps of time",
-    nonce: "addresses for each client",
-    session: "sessions",
-  };
-  return `${most} ${words[name] ?? "values"}`;
+  const words = new Map(
+    Object.entries({
+      tier: "tiers",
+      client: "clients",
+      expiry: "steps of time",
+      nonce: "addresses for each client",
+      session: "sessions",
+    }),
+  );
+  return `${most} ${words.get(name) ?? "values"}`;
 }

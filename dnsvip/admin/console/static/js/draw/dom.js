@@ -28,6 +28,9 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** @typedef {(event: any) => unknown} Handler */
 
+const SAID = new Set(["title", "aria-label", "placeholder"]);
+/** Attributes that are told as text. */
+
 /** @type {WeakMap<EventTarget, Map<string, Handler>>} */
 const handlers = new WeakMap();
 
@@ -82,7 +85,7 @@ function assign(element, name, value) {
     element.setAttribute("class", [element.getAttribute("class"), value].filter(Boolean).join(" "));
   else if (name === "dataset" || name === "style") Object.assign(element[name], value);
   else if (name === "value" || name === "checked") draw(element, value);
-  else element.setAttribute(name, value === true ? "" : value);
+  else element.setAttribute(name, value === true ? "" : SAID.has(name) ? seen(String(value)) : value);
 }
 
 /**
@@ -140,6 +143,22 @@ export function drawnIn(control) {
 }
 
 /**
+ * What nobody would see as what it is: it controls something, turns the direction of what follows, takes no room, or
+ * stands with many others over one letter and on what is above it.
+ */
+const UNSEEN = /[^\P{C}\t\n]|[\u2028\u2029]|(?<=\p{M}{4})\p{M}/gu;
+
+/**
+ * A text of others as a page may show it, each byte of what is not seen as \DDD, as the command line does.
+ * @param {string} text
+ */
+export function seen(text) {
+  return text.replace(UNSEEN, (letter) =>
+    [...new TextEncoder().encode(letter)].map((byte) => `\\${String(byte).padStart(3, "0")}`).join(""),
+  );
+}
+
+/**
  * Append children; null, undefined and booleans are nothing, arrays are taken apart.
  * @template {Element} T
  * @param {T} element
@@ -149,7 +168,7 @@ export function drawnIn(control) {
 export function append(element, children) {
   for (const child of /** @type {Child[]} */ (children.flat(Infinity))) {
     if (child === null || child === undefined || typeof child === "boolean") continue;
-    element.append(/** @type {Node | string} */ (child));
+    element.append(child instanceof Node ? child : seen(String(child)));
   }
   return element;
 }

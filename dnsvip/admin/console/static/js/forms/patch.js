@@ -10,16 +10,25 @@
  * @returns {Json}
  */
 export function difference(before, after) {
-  /** @type {Json} */
-  const patch = {};
+  /** @type {Map<string, any>} */
+  const patch = new Map();
   for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
-    const [old, now] = [before[key] ?? null, after[key] ?? null];
+    const [old, now] = [own(before, key), own(after, key)];
     if (isObject(old) && isObject(now)) {
       const inner = difference(old, now);
-      if (Object.keys(inner).length) patch[key] = inner;
-    } else if (JSON.stringify(old) !== JSON.stringify(now)) patch[key] = now;
+      if (Object.keys(inner).length) patch.set(key, inner);
+    } else if (JSON.stringify(old) !== JSON.stringify(now)) patch.set(key, now);
   }
-  return patch;
+  return Object.fromEntries(patch);
+}
+
+/**
+ * What an object has under a key, null where it has nothing; keys such as "__proto__" are like all others.
+ * @param {Json} object
+ * @param {string} key
+ */
+function own(object, key) {
+  return Object.hasOwn(object, key) ? (object[key] ?? null) : null;
 }
 
 /**
@@ -31,8 +40,8 @@ export function difference(before, after) {
 export function inverse(before, patch) {
   return Object.fromEntries(
     Object.entries(patch).map(([key, value]) => {
-      const old = before[key];
-      return [key, isObject(value) && isObject(old) ? inverse(old, value) : (old ?? null)];
+      const old = own(before, key);
+      return [key, isObject(value) && isObject(old) ? inverse(old, value) : old];
     }),
   );
 }

@@ -174,8 +174,10 @@ function said(found) {
 function payload(cluster, found) {
   const layout = isPlain(cluster, found) ? (cluster.source?.layout ?? []) : cluster.layout;
   const { bits, fields } = bitsOf(layout, found.values);
-  /** @type {Record<string, string | undefined>} */
-  const meaning = { tier: found.tier, client: found.client };
+  const meaning = new Map([
+    ["tier", found.tier],
+    ["client", found.client],
+  ]);
   const parts = fields.map((field) =>
     h(
       "div.payload-field",
@@ -184,7 +186,7 @@ function payload(cluster, found) {
       h(
         "div.payload-value",
         String(found.values[field.name]),
-        meaning[field.name] ? h("span", ` ${meaning[field.name]}`) : null,
+        meaning.get(field.name) ? h("span", ` ${meaning.get(field.name)}`) : null,
       ),
       h("div.payload-bits.mono", bits.slice(field.from, field.from + field.bits)),
     ),
