@@ -14,6 +14,7 @@ from aioquic.quic.events import StreamDataReceived
 
 from dnsvip.client.certificate import chain_in, new_key, read_chain
 from dnsvip.client.enrolment import ServerTrust
+from dnsvip.client.io.encrypted import quic
 from dnsvip.client.io.encrypted.credentials import ChannelError, Credentials, check_pin
 from dnsvip.client.io.encrypted.quic import MOST_HELD, QuicChannel, QuicSettings
 from dnsvip.client.renewal import parse_renewal
@@ -65,6 +66,38 @@ class _Own(_Filling):
     def begin(self, _stream: int) -> None:
         self.stream = self._quic.get_next_available_stream_id(is_unidirectional=True)
         self._quic.send_stream_data(self.stream, bytes(10))
+
+
+class _Pings(_Filling):
+    """Packets that are to be acknowledged, and no acknowledgements."""
+
+    def begin(self, _stream: int) -> None:
+        pass
+
+    def more(self) -> None:
+        self._quic.send_ping(0)
+        self.transmit()
+        asyncio.get_running_loop().call_later(EVERY_SECONDS, self.more)
+
+    def transmit(self) -> None:
+        for space in self._quic._spaces.values():
+            space.ack_at = None if self.stream is not None else space.ack_at
+        super().transmit()
+
+
+async def test_a_server_that_acknowledges_nothing(
+    authority: Authority, files: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packets that a server leaves unacknowledged end the connection before there are many."""
+    monkeypatch.setattr(quic, "MOST_UNACKNOWLEDGED", 20)
+    credentials = Credentials(ServerTrust(authority.ca))
+    async with Doq(honest, files) as server, asyncio.timeout(20):
+        server.connection = _Pings
+        form = parse_server(server.server())
+        channel = await QuicChannel.to(form, QuicSettings(credentials, credentials.server_name(form)), credentials)
+        with pytest.raises(ChannelError, match="acknowledges nothing"):
+            await channel.ask(query())
+        channel.close()
 
 
 @pytest.mark.parametrize(("kind", "why"), [(_Gaps, "gaps"), (_Own, "streams of its own")])

@@ -34,6 +34,9 @@ MOST_HELD = 1 << 20
 """Bytes that a server may have us hold as something before them is missing; aioquic itself lets them grow."""
 MOST_GAPS = 1024
 """Pieces of them: aioquic looks through all of a stream for each frame."""
+MOST_UNACKNOWLEDGED = 512
+"""Packets that a server may leave unacknowledged, those with acknowledgements alone included: aioquic keeps them, and
+lists all of them for each ACK frame."""
 NO_ERROR, PROTOCOL_ERROR, REQUEST_CANCELLED = 0, 2, 3  # RFC 9250 section 4.3
 _CRYPTO_ERRORS = 0x100
 """QUIC's errors from here on are 0x100 and a TLS alert (RFC 9001 section 4.8)."""
@@ -229,6 +232,8 @@ class QuicChannel(QuicConnectionProtocol):
             super().datagram_received(data, addr)
             if self._holds_too_much():
                 raise Closed("sends much with gaps")
+            if sum([len(space.sent_packets) for space in self._quic._loss.spaces]) > MOST_UNACKNOWLEDGED:
+                raise Closed("acknowledges nothing")
         except Closed as error:
             self._end = error
             self.close()

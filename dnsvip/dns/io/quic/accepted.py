@@ -172,6 +172,12 @@ class Accepted(QuicConnection):
         self._looked_up = used
         return sum([len(stream.receiver._buffer) for stream in streams]) > most
 
+    @property
+    def unacknowledged(self) -> int:
+        """Packets of which the peer has not said that it has them: with acknowledgements alone, too, which no window
+        bounds. aioquic keeps them, and lists all of them for each ACK frame, of which a datagram has hundreds."""
+        return sum([len(space.sent_packets) for space in self._loss.spaces])
+
     def owes_more_than(self, most: int) -> bool:
         """Whether so many bytes of answers are not acknowledged; looked up when as many have been sent."""
         if self._sent <= most:

@@ -40,6 +40,9 @@ MOST_HELD = 1 << 16
 MOST_UNSENT = 1 << 18
 """Bytes of answers on their way to a peer, after which it gets no more until it has taken some."""
 
+MOST_UNACKNOWLEDGED = 512
+"""Packets that a peer may leave unacknowledged: more than those of MOST_UNSENT, and of an answer on each stream."""
+
 FLUSH = 8
 """Answers after which they are sent, where there is more to answer."""
 
@@ -201,7 +204,13 @@ class Connection:
             return
         self._handle_events()
         if self.quic.holds_more_than(MOST_HELD):
-            self.end(self._session.excessive if self._session else QuicErrorCode.NO_ERROR, "too many gaps")
+            self._end_excess("too many gaps")
+        elif self.quic.unacknowledged > MOST_UNACKNOWLEDGED:
+            self._end_excess("too many packets without acknowledgement")
+
+    def _end_excess(self, why: str) -> None:
+        """End it, as the peer has us keep too much."""
+        self.end(self._session.excessive if self._session else QuicErrorCode.NO_ERROR, why)
 
     def _handle_events(self) -> None:
         while (event := self.quic.next_event()) is not None:
@@ -323,7 +332,7 @@ class Connection:
     def evict(self) -> None:
         """Make room for another connection."""
         self.count("evicted")
-        self.end(self._session.excessive if self._session else QuicErrorCode.NO_ERROR, "")
+        self._end_excess("")
         self._flush()
         self._close()
 
