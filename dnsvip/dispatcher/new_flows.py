@@ -10,7 +10,7 @@ from dnsvip.dispatcher.dispatch_tables import DispatchTables, forward_to, proof_
 from dnsvip.dispatcher.egress.reset import is_answered_expired
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.owner import owner_of
-from dnsvip.dispatcher.flows.segment import FlowRef, is_answered, opens
+from dnsvip.dispatcher.flows.segment import FlowRef, is_answered, is_closing, opens
 from dnsvip.dispatcher.known_flows import no_port
 from dnsvip.dispatcher.packet import RST, FlowKey, Packet, has_martian_source
 from dnsvip.dispatcher.policing import police
@@ -19,7 +19,7 @@ from dnsvip.dispatcher.relaying import follow, relay, relay_reply
 from dnsvip.dispatcher.routes import Route
 from dnsvip.dispatcher.selection import kept, leaves, route_of, select
 from dnsvip.dispatcher.token_bucket import SECOND
-from dnsvip.dispatcher.verdict import AddressVerdict, Verdict
+from dnsvip.dispatcher.verdict import AddressVerdict, Target, Verdict
 from dnsvip.errors import ObjectError
 from dnsvip.site import Cluster, Forward
 
@@ -96,8 +96,9 @@ def _admitted(
     if reason in REFUSED:
         return Verdict(Action.DROP, reason.value, packet=packet, address=address)
     target, sticky = kept(known, route, tables, packet.version) if known else (None, 0)
+    again = known is not None and is_closing(known)
     if target:
-        reason = PacketReason.KNOWN if reason in ACCEPTED else reason
+        reason = PacketReason.KNOWN if reason in ACCEPTED and not again else reason
     else:
         target, sticky = select(packet, address, route, tables)
     if target is None:
@@ -118,19 +119,25 @@ def _admitted(
         flows.lowest_priority = tables.lowest_priority
         flow = flows.record(packet.key, owner, life, sticky, seconds, holder, anonymous=anonymous, answered=answered)
         flows.take_over(flow, resumed=address.reason is AddressReason.RESUMED)
-        flows.opened[tier.name] += 1
-        flows.opened_at[target.number] += 1
-        if route.rule and address.cluster:
-            flows.routed[address.cluster.name, route.rule] += 1
     else:
         flow = known
         flows.renew(flow, owner, sticky, holder, anonymous=anonymous)
+    if known is None or again:
+        _count_opened(flows, route, address, target)
     if single:
         flows.uses.put(use.name, packet.key, seconds + proof_life, address.client, ended=use.ends)
     if target.mode is not Forward.NAT:
         return verdict
     port = flows.port_at(flow, target.address, seconds) if flow else None
     return no_port(packet, flow, flows, address) if port is None else verdict._replace(port=port)
+
+
+def _count_opened(flows: Flows, route: Route, address: AddressVerdict, target: Target) -> None:
+    """Count a flow that is opened, or opened again after its end."""
+    flows.opened[route.tier.name] += 1
+    flows.opened_at[target.number] += 1
+    if route.rule and address.cluster:
+        flows.routed[address.cluster.name, route.rule] += 1
 
 
 def _lives(address: AddressVerdict) -> tuple[int, int]:

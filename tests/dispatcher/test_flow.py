@@ -13,7 +13,7 @@ from dnsvip.dispatcher.flows.expiring_map import ExpiringMap
 from dnsvip.dispatcher.flows.flow import CLOSING_SECONDS, DATAGRAM_SECONDS, NEW_SECONDS, Flows
 from dnsvip.dispatcher.flows.nat import Translations
 from dnsvip.dispatcher.flows.ranks import lowest_of, rank_of
-from dnsvip.dispatcher.flows.segment import FlowRef
+from dnsvip.dispatcher.flows.segment import FlowRef, opens_again
 from dnsvip.site import SelectRule
 from tests.dispatcher.build import SITE, TIERS
 
@@ -104,14 +104,21 @@ def test_sweep_gets_round_in_small_steps() -> None:
 
 
 def test_syn_on_a_closing_flow_is_a_new_connection() -> None:
-    """A client that reuses a port after FIN opens a new flow; a SYN on a live flow changes nothing."""
+    """A client that reuses a port after FIN opens a new connection, which is judged; until it is admitted the old flow
+    stays, and closes. A SYN on a live flow that is not answered is the first one again."""
     flows = Flows(100)
-    key = opened(flows, tcp(1))
-    assert owner(flows.touch(key, SYN, 1)) == 7
-    flows.touch(key, FIN | ACK, 2)
-    assert owner(flows.touch(key, ACK, 3)) == 7
-    assert flows.touch(key, SYN, 4) is None
-    assert len(flows) == 0
+    flows.record(tcp(1), 7, SESSION, 1, 0)
+    flow = flows.touch(tcp(1), SYN, 1)
+    assert flow is not None
+    assert not opens_again(flow, SYN, 1)
+    flows.touch(tcp(1), FIN | ACK, 2)
+    flow = flows.touch(tcp(1), SYN, 3)
+    assert flow is not None
+    assert opens_again(flow, SYN, 3)
+    assert not opens_again(flow, SYN | ACK, 3)
+    flows.renew(flow, 9, 1)
+    assert owner(flows.touch(tcp(1), ACK, 4)) == 9
+    assert owner(flows.touch(tcp(1), ACK, 5 + CLOSING_SECONDS)) == 9
 
 
 def test_flood_of_new_flows_leaves_established_ones() -> None:

@@ -140,22 +140,15 @@ class Flows:
         return len(self.probation) + len(self.established)
 
     def touch(self, key: bytes, flags: int, now: int) -> FlowRef | None:
-        """Account a packet to its flow; None where the flow is unknown.
-
-        A SYN on a closing flow opens a new connection: the old flow is removed.
-        """
+        """Account a packet to its flow; None where the flow is unknown."""
         segment = self.established
         slot = segment.slots.get(key)
         if slot is None:
             return self._touch_probation(key, flags, now)
         if segment.seen[slot] != now and self._expire(segment, slot, now):
             return None
-        if flags & _BOUNDARY:
-            if not flags & SYN:
-                segment.closing[slot] = 1
-            elif segment.closing[slot]:
-                self.drop((segment, slot))
-                return None
+        if flags & _BOUNDARY and not flags & SYN:
+            segment.closing[slot] = 1
         segment.seen[slot] = now
         return segment, slot
 
@@ -163,9 +156,6 @@ class Flows:
         segment = self.probation
         slot = segment.slots.get(key)
         if slot is None or (segment.seen[slot] != now and self._expire(segment, slot, now)):
-            return None
-        if flags & SYN and segment.closing[slot]:
-            self.drop((segment, slot))
             return None
         segment.seen[slot] = now
         if flags and not flags & SYN and not segment.answered[slot]:
@@ -275,13 +265,15 @@ class Flows:
             self._count(segment.clients[slot], segment.anonymous[slot], -1)
             self._count(holder[0], segment.anonymous[slot], 1)
         client, tier, priority = holder
+        if segment.closing[slot] and client:
+            self.usage.opened(client)
         segment.clients[slot], segment.tiers[slot], segment.priorities[slot] = client, self._tier(tier), priority
         if server_of(segment.owner[slot]) != server_of(owner):
             key = segment.keys[slot]
             assert key is not None  # noqa: S101 - a flow has one
             self.translations.close(key)
         segment.owner[slot], segment.hashes[slot] = owner, flow_hash
-        segment.resumed[slot] = 0
+        segment.resumed[slot] = segment.closing[slot] = 0
 
     def take_over(self, flow: FlowRef | None, *, resumed: bool) -> None:
         """Note whether a flow, if it is recorded, was running already, and so not judged as a new one."""

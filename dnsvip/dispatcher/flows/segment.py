@@ -120,6 +120,12 @@ def is_answered(flow: FlowRef) -> bool:
     return segment.answered[slot] == 1
 
 
+def is_closing(flow: FlowRef) -> bool:
+    """Whether its client has ended a flow, or somebody in its name (FIN or RST)."""
+    segment, slot = flow
+    return segment.closing[slot] != 0
+
+
 def is_resumed(flow: FlowRef) -> bool:
     """Whether a flow was taken over from another dispatcher, and has not been judged as a new one since."""
     segment, slot = flow
@@ -133,8 +139,10 @@ def opens(flags: int) -> bool:
 
 def opens_again(flow: FlowRef, flags: int, now: int) -> bool:
     """Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that
-    opened the flow, sent again (RFC 9293 section 3.8.1): the flow is not answered, and RETRY_SECONDS old at most."""
+    opened the flow, sent again (RFC 9293 section 3.8.1): the flow is neither answered nor closing, and at most
+    RETRY_SECONDS old. Both the SYN and an end before it may be forged: the flow stays as it is until the SYN is
+    admitted."""
     segment, slot = flow
     if not opens(flags):
         return False
-    return is_answered(flow) or now - segment.opened[slot] > RETRY_SECONDS
+    return is_answered(flow) or is_closing(flow) or now - segment.opened[slot] > RETRY_SECONDS

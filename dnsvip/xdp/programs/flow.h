@@ -330,8 +330,7 @@ static __always_inline void end_use(const struct flow_key *key)
 		use->ended = 1;
 }
 
-/* The known flow of a packet, updated by the packet. A SYN on a closing flow is a new connection: the old flow is
- * removed. */
+/* The known flow of a packet, updated by the packet. */
 static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *p, const __u32 *filter, __u64 hash,
 					  __u32 now)
 {
@@ -353,12 +352,8 @@ static __always_inline struct flow *follow_flow(struct lanes *l, struct packet *
 	if (p->flags && !(p->flags & SYN) && flow->state == FLOW_NEW && !flow->answered && flow->client)
 		end_use(&p->key);
 	if (p->flags & (SYN | FIN | RST)) {
-		if (!(p->flags & SYN)) {
+		if (!(p->flags & SYN))
 			flow->closing = 1;
-		} else if (flow->closing) {
-			forget(flow);
-			return NULL;
-		}
 		return flow;
 	}
 	if (flow->state != FLOW_NEW)
@@ -376,10 +371,10 @@ static __always_inline int may_open(const struct packet *p, const struct flow *f
 }
 
 /* Whether a packet of a known flow begins another connection: a SYN without ACK, unless it may be the one that opened
- * the flow, sent again; of a flow that was taken over also a datagram that is not of a running one. */
+ * the flow, sent again: it is neither answered nor closing. Of a flow that was taken over also a datagram that is not of a running one. */
 static __noinline int opens_again(struct xdp_md *ctx, const struct packet *p, const struct flow *flow, __u32 now)
 {
 	if (p->key.protocol == IPPROTO_UDP)
 		return flow->anonymous & TAKEN_OVER && !is_running(ctx, p);
-	return opens(p) && (flow->answered || (__s32)(now - flow->opened) > RETRY_SECONDS);
+	return opens(p) && (flow->answered || flow->closing || (__s32)(now - flow->opened) > RETRY_SECONDS);
 }

@@ -267,21 +267,28 @@ static __always_inline void count_flow(__u32 server)
 		hop->flows++;
 }
 
+/* Counts a flow that is opened, or opened again after its end; one that is relayed its owner counts. */
+static __always_inline void count_opened(struct work *w)
+{
+	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->address_verdict.tier);
+
+	if (w->verdict.reason == REASON_RELAYED)
+		return;
+	if (opened_by_tier)
+		(*opened_by_tier)++;
+	count_flow(w->verdict.server);
+	if (w->address_verdict.route.rule)
+		count_route(&w->address_verdict);
+}
+
 static __always_inline void record_flow(struct work *w, const struct site *site, struct lanes *l,
 				     __u32 session_seconds)
 {
 	__u8 reason = w->address_verdict.reason;
-	__u64 *opened_by_tier = bpf_map_lookup_elem(&opened, &w->address_verdict.tier);
 	struct slot slot;
 	struct flow *flow;
 
-	if (w->verdict.reason != REASON_RELAYED) { /* what is relayed its owner counts */
-		if (opened_by_tier)
-			(*opened_by_tier)++;
-		count_flow(w->verdict.server);
-		if (w->address_verdict.route.rule)
-			count_route(&w->address_verdict);
-	}
+	count_opened(w);
 	w->recorded = 1;
 	set_priority(w, site);
 	if (!next_slot(l, site, w->address_hash, w->index_hash,
@@ -335,6 +342,11 @@ static __noinline int renew_flow(struct work *w)
 		close_translation(flow);
 	flow->owner = w->verdict.server << 8 | w->dscp;
 	flow->hash = w->verdict.hash;
+	if (flow->closing) {
+		count_opened(w);
+		w->recorded = 1;
+		flow->closing = 0;
+	}
 	add_up(flow);
 	if (flow->anonymous & STAYS_NEW && w->verdict.reason != REASON_RELAYED)
 		flow->anonymous = !is_authentic(w->address_verdict.reason) || w->address_verdict.unproven ? ANONYMOUS : 0;
@@ -385,8 +397,9 @@ static __always_inline int select_server(struct work *w, const struct site *site
 		return 0;
 	}
 	if (flow && keeps_flows(site, flow->owner >> 8, w->packet.version)) {
-		forward_to(&w->verdict, site, (flow->owner & ~255U) | j->route.dscp, is_accepted(reason) ? REASON_KNOWN : reason,
-			   flow->hash);
+		if (is_accepted(reason) && !flow->closing)
+			reason = REASON_KNOWN;
+		forward_to(&w->verdict, site, (flow->owner & ~255U) | j->route.dscp, reason, flow->hash);
 		w->dscp = w->verdict.dscp;
 		return conforming(site, j);
 	}

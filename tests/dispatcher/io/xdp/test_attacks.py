@@ -124,6 +124,26 @@ def test_syn_on_a_known_flow_whose_address_has_expired(both: Both) -> None:
     assert both.reasons(segment(vip, ACK), segment(vip), segment(vip, ACK), after=900) == ["known", "expired", "known"]
 
 
+@pytest.mark.parametrize("ending", [RST, FIN | ACK, RST | ACK], ids=["reset", "closed", "refused"])
+def test_a_forged_end_and_a_forged_syn_end_no_flow(both: Both, ending: int) -> None:
+    """Who forges a client's source may end its flow in its name, but takes it from the table or its server by no SYN
+    behind that: one that is refused changes nothing, one that is admitted leaves the flow at its server."""
+    vip, limited = address("gold", expiry=1), address("limited")
+    server = both(segment(vip)).server
+    assert both.reasons(segment(vip, ACK), segment(vip, ending), segment(vip, SYN)) == ["known", "known", "issued"]
+    assert both.reasons(segment(vip, ACK), segment(vip, ending), segment(vip, ACK)) == ["known"] * 3
+    both.reasons(segment(limited), segment(limited, ACK), segment(limited, ending))
+    assert Counter(both.reasons(*[segment(limited)] * 9)) == {"issued": 1, "known": 3, "over-rate": 5}
+    assert both(segment(limited, ACK)).reason == "known"
+    fast = next(pool for pool in SITE.pools.values() if pool.name == server.partition("/")[0])
+    others = tuple(replace(one, weight=0) if one.name == server.partition("/")[2] else one for one in fast.servers)
+    both.change(pools={**SITE.pools, fast.name: replace(fast, servers=others)})
+    assert both.reasons(segment(vip, ending), segment(vip, SYN), segment(vip, ACK)) == ["known", "issued", "known"]
+    assert both(segment(vip, ACK)).server == server
+    assert both.reasons(segment(vip, ending), segment(vip, ACK), after=890) == ["known", "known"]
+    assert both.reasons(segment(vip, SYN), segment(vip, ACK), after=900) == ["expired", "known"]
+
+
 def test_syn_on_a_known_flow_takes_a_token(both: Both) -> None:
     """SYNs on one established flow are limited like new flows, and none of its other packets is."""
     for tier, expected in (
