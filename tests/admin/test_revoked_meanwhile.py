@@ -98,6 +98,25 @@ async def test_in_a_process_of_its_own(api: Api, monkeypatch: pytest.MonkeyPatch
     assert await api.store.objects.site() == before
 
 
+ASKED: dict[str, Any] = {
+    "decode": {"address": "2001:db8:a:1::1"},
+    "explain": {"qname": "www.example.test", "source": "192.0.2.1"},
+    "sessions": {"service": "*.s.example.test"},
+    "apply?dry_run=true": {},
+    "clients/import?dry_run=true": CLIENT | {"name": "new"},
+    "clients/import?dry_run=true&mode=per-line": CLIENT | {"name": "acme"},
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("path", ASKED)
+async def test_nobody_is_told(api: Api, path: str, how: str) -> None:
+    """What changes nothing and is answered after its body has come, perhaps much later, is refused likewise."""
+    kind = "application/x-ndjson" if "import" in path else JSON
+    answer = await late(api, "POST", path, ASKED[path], kind, how)
+    assert answer.status == 401, answer.text
+
+
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("what", ["enrolment", "certificate"])
 async def test_nobody_is_enrolled(api: Api, what: str, how: str) -> None:

@@ -288,6 +288,12 @@ def bearer(request: web.Request) -> str:
     return token.strip() if scheme.lower() == "bearer" and token.isascii() else ""
 
 
+async def confirm(request: web.Request) -> None:
+    """Raise RevokedError where the caller may not do any more what it could when it was let in. For what changes
+    nothing, and is answered after a body has come, which may be minutes later."""
+    await request.app[NODE].store().tokens.confirm()
+
+
 def demand(request: web.Request, action: Action, kind: str, name: str | None = None) -> None:
     """Raise Refusal, naming the missing scope, where the caller lacks the right."""
     if not request[CALLER].rights.allow(action, kind, name):

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import ConfigDict
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import demand_seen
+from dnsvip.admin.http.auth import confirm, demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, FlowLabel, Port, read_body
 from dnsvip.admin.node import NODE
@@ -41,7 +41,9 @@ async def by_query(request: web.Request) -> web.Response:
 
 async def by_body(request: web.Request) -> web.Response:
     """What an address carries, step by step, and whether it may open a flow."""
-    return await _decoded(request, await read_body(request, "decode", Decode))
+    asked = await read_body(request, "decode", Decode)
+    await confirm(request)
+    return await _decoded(request, asked)
 
 
 async def _decoded(request: web.Request, asked: Decode) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import CALLER, demand_seen
+from dnsvip.admin.http.auth import CALLER, confirm, demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
 from dnsvip.admin.node import NODE
@@ -81,7 +81,9 @@ async def by_query(request: web.Request) -> web.Response:
 
 async def by_body(request: web.Request) -> web.Response:
     """How a requester is identified and why, its answer, and where that leads."""
-    return await _explained(request, await read_body(request, "explain", Explain))
+    asked = await read_body(request, "explain", Explain)
+    await confirm(request)
+    return await _explained(request, asked)
 
 
 async def _explained(request: web.Request, asked: Explain) -> web.Response:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 
 from dnsvip.address.session import NUMBER_BYTES
 from dnsvip.admin.http import bodies
-from dnsvip.admin.http.auth import ACTOR, demand
+from dnsvip.admin.http.auth import ACTOR, confirm, demand
 from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.node import NODE
@@ -46,6 +46,7 @@ class Made:
 async def create(request: web.Request) -> web.Response:
     """A name of a new session: whoever opens it comes to the same server, also after key rotations."""
     wanted = await read_body(request, "session", Session)
+    await confirm(request)
     demand(request, Action.WRITE, "session", wanted.service)
     snapshot = request.app[NODE].snapshot()
     service = snapshot.site.services.get(wanted.service)

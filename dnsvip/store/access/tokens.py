@@ -119,6 +119,10 @@ class Tokens:
             row = (await connection.execute(select(token).where(token.c.hash == hash_of(clear)))).one_or_none()
         return None if row is None else (token_of(row), warrant_of(row))
 
+    async def confirm(self) -> None:
+        """See `Session.confirm`."""
+        await self._session.confirm()
+
     async def get(self, name: str) -> Token | None:
         """The token with this name, None where there is none."""
         async with self._session.read() as connection:

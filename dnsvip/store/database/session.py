@@ -84,6 +84,13 @@ class Session:
         """What the running task may change by, or all that this session is for; None: it needs none."""
         return IN_FORCE.get() or self._warrant
 
+    async def confirm(self) -> None:
+        """Raise RevokedError where the warrant of the running task is not good any more. For what changes nothing: each
+        change looks at it by itself."""
+        if (warrant := self.warrant) is not None:
+            async with self.read() as connection:
+                await check_warrant(connection, warrant, time.time())
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """See `Database.read`."""

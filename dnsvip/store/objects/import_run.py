@@ -78,6 +78,7 @@ class ImportRun:
                 await self._stage(connection, staging, batches)
             with closing(staging):
                 if dry_run or not staging.count or (all_or_none and self._tally.failed):
+                    await self._session.confirm()  # the tally tells of what is stored
                     return None
                 generation = await self._write(staging, since)
             if generation is not None:
