@@ -253,3 +253,23 @@ def test_a_file_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("zero.toml", "site.toml"):
         with pytest.raises(ConfigError, match="has more than 1048576 bytes"):
             load_site(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["{}=1", "[{}]", "[[ {} ]]", "a = {{b=1, {}=1}}", "  {}=1"])
+@pytest.mark.parametrize("part", ["a", '"a.\\"b"', "'a'"])
+def test_a_key_of_very_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, part: str) -> None:
+    """It is refused before it is parsed, for which one of a hundred thousand takes minutes and gigabytes."""
+    monkeypatch.setattr("tomllib.loads", lambda _: {})
+    path = tmp_path / "site.toml"
+    path.write_text("\n" + form.format(" . ".join([part] * 500)) + "\n")
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_site(path)
+
+
+def test_texts_with_many_dots(tmp_path: Path) -> None:
+    """What looks like a long key is none in a text: the longest name of a zone, or a sentence of dots."""
+    path = tmp_path / "node.toml"
+    name = ".".join("a" * 127)
+    path.write_text(f'x = """\n{name} A 192.0.2.1\n"""\ny = "{"a." * 5000}"\n')
+    with pytest.raises(ConfigError, match="unknown"):
+        load_node(path)

@@ -153,12 +153,32 @@ def test_command_gives_the_key(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_that_is_a_fifo(tmp_path: Path) -> None:
+    """It is refused and not waited for: nobody may ever write to it."""
+    path = tmp_path / "k"
+    os.mkfifo(path, 0o600)
+    with pytest.raises(SecretError, match=r"key file .* is not a regular file"):
+        KeyEncryptionKey.load(path, {})
+
+
+def test_a_file_behind_a_link(tmp_path: Path) -> None:
+    """Kubernetes mounts secrets as links to files."""
+    made = KeyEncryptionKey.load(tmp_path / "k", {})
+    (tmp_path / "link").symlink_to(tmp_path / "k")
+    assert KeyEncryptionKey.load(tmp_path / "link", {}).ids == made.ids
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         (["/nowhere/at/all"], "key command /nowhere/at/all: cannot be run: No such file"),
         (["sh", "-c", "echo hunter2; echo no card >&2; exit 3"], "key command sh: exit status 3: no card"),
         (["echo", "hunter2"], "key command echo: holds no key"),
+        (["yes", "hunter2"], "key command yes: prints more than 1024 bytes"),
+        (
+            ["sh", "-c", "head -c 999999 /dev/zero >&2; echo '\nno card' >&2; exit 3"],
+            "key command sh: exit status 3: no card",
+        ),
     ],
 )
 def test_command_that_fails_is_named(tmp_path: Path, command: list[str], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,18 @@ def _read_included(folder: Path, name: str) -> str:
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
 
 
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}[ \t]*+\.[ \t]*+){{128}}", re.MULTILINE)
+"""A key of more parts than a DNS name can have labels. tomllib takes time and memory by the square of them."""
+
+
 def _read_toml(path: Path, wanted: str) -> dict[str, Any]:
     deep = f"{path}: is nested too deeply; no value of it needs more than a few levels"
     try:
-        tables = tomllib.loads(_read(path, MOST_BYTES).decode())
+        text = _read(path, MOST_BYTES).decode()
+        if _LONG_KEY.search(text):
+            raise ConfigError(deep)
+        tables = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except RecursionError as error:

@@ -144,11 +144,18 @@ def read_regular(path: Path) -> bytes:
     OSError."""
     if path.is_symlink():
         raise _Unsafe(NO_FILE)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _Unsafe(NO_FILE)
+    with open_regular(path, os.O_NOFOLLOW) as file:
         return file.read()
+
+
+def open_regular(path: Path, more: int = 0) -> IO[bytes]:
+    """A file that is read, also through a symbolic link unless `more` flags forbid it, and no device or FIFO, to which
+    perhaps nobody ever writes; raises OSError."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | more), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise _Unsafe(NO_FILE)
+    return file
 
 
 def make_folder(folder: Path, *, error: type[DnsvipError] = StoreError) -> None:

@@ -9,21 +9,26 @@ import base64
 import binascii
 import os
 import secrets
+import selectors
 import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias, cast
 from urllib.parse import quote
 
 from dnsvip.errors import SecretError
-from dnsvip.site.io.safe_file import draft_of
+from dnsvip.site.io.safe_file import draft_of, open_regular
 
 KEY_BYTES = 32
 VARIABLE = "DNSVIP_KEY"
 COMMAND_SECONDS = 30.0
+MOST_OUTPUT = 1024
+"""Bytes of a source that are read."""
+
 MAX_KEYS = 4
 """Keys that one source may hold; more than two are of no use."""
 
@@ -105,18 +110,45 @@ def _from_file(path: Path, *, make: bool) -> list[bytes]:
 
 def _run(command: Sequence[str], source: str) -> str:
     """The standard output of a command; error messages quote its standard error only."""
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False
-        )
+        with subprocess.Popen(command, stdin=none, stdout=pipe, stderr=pipe) as process:
+            try:
+                said, complaint = _outputs(process, source)
+                status = process.wait(COMMAND_SECONDS)
+            finally:
+                process.kill()
     except OSError as error:
         raise SecretError(f"{source}: cannot be run: {error.strerror or error}") from error
-    except subprocess.TimeoutExpired:
+    except (TimeoutError, subprocess.TimeoutExpired):
         raise SecretError(f"{source}: has not ended within {COMMAND_SECONDS:.0f} s") from None
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise SecretError(f"{source}: exit status {done.returncode}" + (f": {reason[:200]}" if reason else ""))
-    return done.stdout.decode("ascii", "replace")
+    if status:
+        reason = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+        raise SecretError(f"{source}: exit status {status}" + (f": {reason[:200]}" if reason else ""))
+    return said.decode("ascii", "replace")
+
+
+def _outputs(process: subprocess.Popen[bytes], source: str) -> tuple[bytes, bytes]:
+    """What a command writes to standard output, and the end of what it writes to standard error. Raises SecretError
+    where the first is more than keys, and TimeoutError."""
+    assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - both are pipes
+    kept = {process.stdout: b"", process.stderr: b""}
+    until = time.monotonic() + COMMAND_SECONDS
+    with selectors.DefaultSelector() as waiting:
+        for pipe in kept:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            if not (ready := waiting.select(max(0.0, until - time.monotonic()))):
+                raise TimeoutError
+            for key, _ in ready:
+                pipe = cast("IO[bytes]", key.fileobj)
+                piece = os.read(key.fd, MOST_OUTPUT)
+                kept[pipe] = (kept[pipe] + piece)[-2 * MOST_OUTPUT :]
+                if not piece:
+                    waiting.unregister(pipe)
+            if len(kept[process.stdout]) > MOST_OUTPUT:
+                raise SecretError(f"{source}: prints more than {MOST_OUTPUT} bytes: must print a key and nothing else")
+    return kept[process.stdout], kept[process.stderr]
 
 
 def _create(path: Path) -> None:
@@ -134,11 +166,11 @@ def _create(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         mode = os.fstat(file.fileno()).st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SecretError(f"key file {path} can be read by others (mode {mode & 0o777:04o}): chmod 600 {path}")
-        return file.read(1024).decode("ascii", "replace")
+        return file.read(MOST_OUTPUT).decode("ascii", "replace")
 
 
 def _parse_keys(text: str, source: str) -> list[bytes]:
