@@ -59,6 +59,10 @@ async def test_who_gets_no_certificate(api: Api) -> None:
     unheard = f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
     for csr in ("", "no request", flawed, unheard, request(key=rsa.generate_private_key(65537, 2048)), "x" * 9000):
         assert (await api("POST", "clients/acme/certificate", {"csr": csr})).status == 422, csr
+    der = x509.load_pem_x509_csr(request(key=rsa.generate_private_key(65537, 2048)).encode()).public_bytes(Encoding.DER)
+    text = base64.encodebytes(der[:-1] + bytes([der[-1] ^ 1])).decode()  # its key is not used at all
+    unsigned = f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
+    assert "must be a request" in (await api("POST", "clients/acme/certificate", {"csr": unsigned})).text
     for days in (0, 91):
         assert (await api("POST", "clients/acme/certificate", {"csr": request(), "days": days})).status == 422
     assert (await api("POST", "clients/nobody/certificate", {"csr": request()})).status == 404

@@ -56,7 +56,8 @@ Greet: TypeAlias = Callable[[str | None], bool]
 """Called with the server name of a handshake; whether its client has named itself by it. Raises AccessDenied."""
 
 Vouch: TypeAlias = Callable[[Certificate, list[Certificate]], None]
-"""Called with a client certificate and what came with it; raises BadCertificate."""
+"""Called with a client certificate and what came with it, before its bearer has proved to have its key; raises
+BadCertificate."""
 
 
 class Tickets:
@@ -235,7 +236,9 @@ class Accepted(QuicConnection):
                 raise BadCertificate("the certificate cannot be read") from error
             if self.tls.session_resumed and self.tls.state is tls.State.SERVER_EXPECT_CERTIFICATE:
                 self.tls._server_expect_finished()  # a certificate was not asked for, as this was nobody before
-            if self._vouch and self.tls.state is tls.State.SERVER_EXPECT_FINISHED and self.tls._peer_certificate:
+            if self._vouch and self.tls.state is tls.State.SERVER_EXPECT_CERTIFICATE_VERIFY:
+                # Before the signature, which may take 30 ms to verify with a key of the peer's own choice.
+                assert self.tls._peer_certificate is not None  # noqa: S101 - it has just come
                 self._vouch(self.tls._peer_certificate, self.tls._peer_certificate_chain)
                 self.tls.new_session_ticket_cb = None
 

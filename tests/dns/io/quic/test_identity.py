@@ -91,6 +91,24 @@ async def test_a_bad_certificate(server: Running, authority: Authority, tmp_path
     assert client.quic._close_event.error_code == QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_certificate_without_its_key(
+    server: Running, authority: Authority, tmp_path: Path, arrivals: list[Arrival], known: bool
+) -> None:
+    """Who does not prove to have the key of a certificate is not let in. Where no authority vouches for it its key is
+    not used at all: verifying with one of RSA may take 30 ms."""
+    other = authority if known else Authority(tmp_path, "another")
+    for name in ("acme", "thief"):
+        other.issue(name)
+    settings = certified(other, "thief")
+    settings.certificate = certified(other, "acme").certificate
+    client = Bare(server.port, settings)
+    client.exchange()
+    alert = AlertDescription.decrypt_error if known else AlertDescription.bad_certificate
+    assert client.quic._close_event.error_code == QuicErrorCode.CRYPTO_ERROR + alert
+    assert not arrivals
+
+
 class Der(NamedTuple):
     """What a client shows for its certificate."""
 
