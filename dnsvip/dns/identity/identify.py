@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.errors import Problem
 from dnsvip.site import Client, Snapshot, Step
-from dnsvip.site.client_certificates import bound_in
+from dnsvip.site.client_certificates import bound_in, marked
 from dnsvip.site.cow_map import difference
 from dnsvip.site.identity.claims import IDLE, Claims, PrefixTables, prefix_tables
 from dnsvip.site.identity.claims import WIDTHS as WIDTHS  # noqa: PLC0414 - others take it from here
@@ -255,7 +255,7 @@ class Classifier:
         bound = bound_in(requester.tls) if owners else None
         if bound is not None:
             clients = ((owner, self._claims.client(owner)) for owner in owners if owner > IDLE)
-            own = (at for at, client in clients if client and bound == (client.name.lower(), client.key_generation))
+            own = (at for at, client in clients if client and bound == (marked(client.name), client.key_generation))
             return next(own, IDLE), 0, None
         return next(iter(owners), NOBODY), 0, None
 

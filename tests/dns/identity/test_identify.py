@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dnsvip.dns.identity.identify import Classified, Classifier, Ecs, Requester
 from dnsvip.site import ClientState, Step
+from dnsvip.site.client_certificates import uri_of
 from dnsvip.site.identity.prefixes import NOBODY, PrefixTable
 from tests.samples import make_site, make_snapshot, snapshot_of
 
@@ -289,6 +290,8 @@ def test_scope_is_over_source_only_where_it_must_be(lengths: list[int], address:
         (("dnsvip:other?generation=0", "acme"), {}, None, Step.TLS),  # the name was given to acme since
         (("acme",), {"key_generation": 9}, "acme", Step.TLS),  # of another authority
         (("dnsvip:other?generation=0", "other"), {}, "newsreader", Step.SOURCE),
+        ((uri_of("Acme", 0).lower(), "acme"), {}, None, Step.TLS),  # its name differs by a capital
+        ((uri_of("Acme", 0).lower(), "acme"), {"name": "Acme"}, "Acme", Step.TLS),
     ],
 )
 def test_certificates_of_the_sites_own_authority(
@@ -298,7 +301,8 @@ def test_certificates_of_the_sites_own_authority(
     do so."""
     site = make_site({"client": {"acme": {"match": [{"tls": "Acme"}]}}})
     acme = replace(site.clients["acme"], **client)  # type: ignore[arg-type]  # fields of a client
-    made = snapshot_of(replace(site, clients={**site.clients, "acme": acme}))
+    others = {name: other for name, other in site.clients.items() if name != "acme"}
+    made = snapshot_of(replace(site, clients={**others, acme.name: acme}))
     classified = Classifier(made).classify(requester("203.0.113.9", tls=names))
     assert (classified.client.name if classified.client else None, classified.step) == (winner, step)
 
