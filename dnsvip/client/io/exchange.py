@@ -34,10 +34,13 @@ ROUNDS = 2
 FINAL = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 """Rcodes that end the exchange; after any other the next server is queried."""
 
+ELSEWHERE = frozenset({dns.rcode.REFUSED, dns.rcode.NOTAUTH})
+"""Rcodes of a server that has no such name: others may have it."""
+
 
 class Silent(ClientError):
-    """All servers are encrypted, and none has answered at all: whoever keeps them from it must not have the question
-    asked of others in plain text."""
+    """All servers are encrypted, and none has said that it has no such name: whoever keeps them from it, or has them
+    fail, must not have the question asked of others in plain text."""
 
 
 async def ask(
@@ -71,7 +74,7 @@ async def ask(
                 continue
             if answer.rcode() in FINAL:
                 return answer
-            silent = False
+            silent &= answer.rcode() not in ELSEWHERE
             failures[server] = _refusal(answer)
     reasons = "; ".join(f"{server}: {reason}" for server, reason in failures.items())
     raise (Silent if silent else ClientError)(f"{name}: no DNS server answered ({reasons})")

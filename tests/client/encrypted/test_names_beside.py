@@ -27,6 +27,10 @@ def refusing(asked: dns.message.Message, _transport: str) -> list[bytes]:
     return [reply(asked, rcode=dns.rcode.REFUSED).to_wire()]
 
 
+def failing(asked: dns.message.Message, _transport: str) -> list[bytes]:
+    return [reply(asked, rcode=dns.rcode.SERVFAIL).to_wire()]
+
+
 async def asked_by(stub: Stub) -> int:
     answer = await stub.answer(dns.message.make_query(BESIDE, "AAAA").to_wire(), "tcp")
     assert answer is not None
@@ -35,13 +39,20 @@ async def asked_by(stub: Stub) -> int:
 
 @pytest.mark.parametrize(
     ("encrypted", "allowed", "answered"),
-    [("silent", False, False), ("silent", True, True), ("refuses", False, True)],
+    [
+        ("silent", False, False),
+        ("silent", True, True),
+        ("refuses", False, True),
+        ("fails", False, False),
+        ("fails", True, True),
+    ],
 )
 async def test_the_stub(encrypted: str, allowed: bool, answered: bool, authority: Authority, files: KeyPair) -> None:
     """They are asked of an upstream in plain text once a server has said that it has none, and not where somebody may
-    keep it silent, unless the enrolment allows that."""
-    async with Responder(public) as upstream, Dot(refusing, files) as server:
-        place = server.server() if encrypted == "refuses" else f"tls://127.0.0.1:{free_port()}#dns.example.test"
+    keep it silent or have it fail, unless the enrolment allows that."""
+    answers = failing if encrypted == "fails" else refusing
+    async with Responder(public) as upstream, Dot(answers, files) as server:
+        place = server.server() if encrypted != "silent" else f"tls://127.0.0.1:{free_port()}#dns.example.test"
         agent = Agent(enrolled(authority, place, plaintext_fallback=allowed), timeout=1)
         async with Stub(agent, "127.0.0.1:0", [upstream.endpoint]) as stub:
             assert await asked_by(stub) == (dns.rcode.NOERROR if answered else dns.rcode.SERVFAIL)
