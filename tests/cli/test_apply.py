@@ -61,6 +61,24 @@ async def _with_store(folder: Path, work: Callable[[Store], object]) -> object:
         await store.close()
 
 
+def test_a_user_without_a_name(apply: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no entry in passwd, as in a container that runs under any number, applies and restores by that."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_017)
+    assert apply().returncode == 0
+    for argv in (("backup", "all"), ("restore", "all", "--replace")):
+        with pytest.raises(SystemExit) as ended:
+            main([*argv, "--config", "node.toml"])
+        assert not ended.value.code
+
+    async def actors(store: Store) -> set[str]:
+        return {row.actor for row in await store.audit.rows()}
+
+    who = asyncio.run(_with_store(folder, actors))
+    assert who == {"uid 4000000017 (apply)", "uid 4000000017 (restore)"}
+
+
 def test_a_missing_key_is_not_replaced(apply: Run, folder: Path) -> None:
     """Beside a database no new key is made: the message names the file and what to do, and nothing has changed."""
     assert apply().returncode == 0
