@@ -69,6 +69,15 @@ def test_servers_are_counted(field: Asked) -> None:
     field.become()
 
 
+def test_the_next_process(field: Asked) -> None:
+    """A dispatcher that finds its own program attached, with nothing to replace, is ready too."""
+    field.become()
+    field.processes["d2"].terminate()
+    field.processes["d2"].wait(20)
+    field.dispatch("d2")
+    wait_until(lambda: field.codes("d2", "") == [], 20)
+
+
 def test_a_data_plane_that_gets_no_packets(field: Asked) -> None:
     """A TUN device that is down, and a program that somebody has detached, make a dispatcher not ready at all."""
     field.dispatchers["d1"].ip("link", "set", "dnsvip0", "down")

@@ -9,7 +9,7 @@ is unchanged. Blocking; one thread at a time.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.xdp.objects import Object, Program
-from dnsvip.xdp.pinned import ATTACHED, Loaded
+from dnsvip.xdp.pinned import ATTACHED, PROGRAM_PIN, Loaded
 from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
@@ -54,6 +54,9 @@ class PinnedProgram:
         self.interface = where.interface
         self._loaded = loaded
         self._link: Link | None = None
+        self._running = 0
+        """The kernel's number of the program that packets come to: an earlier process's where that had the same code
+        and maps."""
 
     @classmethod
     def open(cls, settings: DispatchSettings, snapshot: Snapshot) -> PinnedProgram:
@@ -80,14 +83,16 @@ class PinnedProgram:
         self._carry_over()  # flows that came since it was loaded
         program = self.programs[PROGRAM]
         self._link = self._where.put(program, mode, INSTEAD, unchanged=self._loaded.unchanged)
+        with closing(Program.pinned(self._where.own / PROGRAM_PIN)) as running:
+            self._running = running.id
         self._loaded.tidy()
 
     @property
     def is_attached(self) -> bool:
         """Whether packets of an interface that is there come to it; not where somebody has detached it."""
-        link, program = self._link, self.programs[PROGRAM]
+        link = self._link
         try:
-            return link is not None and link.interface != 0 and self._where.runs(link, program.id)
+            return link is not None and link.interface != 0 and self._where.runs(link, self._running)
         except KernelRefused:
             return False
 
