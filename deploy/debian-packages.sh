@@ -11,7 +11,7 @@ packages="${*:-
     bird2 frr exabgp haproxy nginx-light
     softhsm2 opensc prometheus chromium chromium-headless-shell
     podman runc netavark aardvark-dns iptables mmdebstrap uidmap slirp4netns fuse-overlayfs docker-compose
-    debhelper dpkg-dev lintian man-db
+    debhelper dpkg-dev lintian man-db systemd
 }"
 
 missing=""

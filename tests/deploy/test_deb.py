@@ -1,29 +1,20 @@
-"""The Debian package (`make deb`): installed on a copy-on-write copy of this system, used, upgraded, purged there."""
+"""The Debian package (`make deb`): installed on a copy of this system, used, upgraded, purged there, by systemd."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.machine import SYSTEMD, Machine, machine
+
 ROOT = Path(__file__).parents[2]
-SETUP = """
-set -e
-mount -t tmpfs -o size=2g tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o lowerdir=/,upperdir="$1/upper",workdir="$1/work" "$1/root"
-mount -t proc proc "$1/root/proc"
-mount --rbind /dev "$1/root/dev"
-mount -t tmpfs tmpfs "$1/root/run"
-ip link set lo up
-echo ready
-exec sleep 600
-"""
-SERVE = """
+SET_UP = """
 set -e
 cd /etc/dnsvip
 install -m 640 -g dnsvip /usr/share/doc/dnsvip/examples/site.toml /usr/share/doc/dnsvip/examples/example.test.zone .
@@ -32,26 +23,24 @@ database = "sqlite:////var/lib/dnsvip/dnsvip.db"
 key_file = "/var/lib/dnsvip/dnsvip.key"
 state_dir = "/var/lib/dnsvip/state"
 [[dns.listen]]
-address = "127.0.0.1:5353"
+address = "127.0.0.1:53"
 [admin]
 listen = "127.0.0.1:8053"
+[dispatch]
 END
 chgrp dnsvip node.toml
+chmod 640 node.toml
 runuser -u dnsvip -- dnsvip apply site.toml --config node.toml
-runuser -u dnsvip -- dnsvip serve node.toml --token-file /var/lib/dnsvip/token > /tmp/serve.log 2>&1 &
-for _ in $(seq 200); do
-    test "$(dig @127.0.0.1 -p 5353 +short +timeout=1 +tries=1 AAAA www.example.test)" = 2001:db8:a:1::1 && exit 0
-    sleep 0.2
-done
-cat /tmp/serve.log
-exit 1
+systemctl enable --now dnsvip-serve dnsvip-dispatch || { journalctl --no-pager --output=cat | tail -20; exit 1; }
 """
+UNITS = ("dnsvip-serve", "dnsvip-dispatch", "dnsvip-decoder")
 
 pytestmark = [
     pytest.mark.release,
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and installs a package: needs root"),
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd"),
 ]
 
 
@@ -68,48 +57,70 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Runs a command as root on a copy of this system, with namespaces of its own, and returns what it prints."""
-    apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
-    argv = [*apart, "bash", "-c", SETUP, "setup", str(tmp_path)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        (inside,) = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
-
-        def run(*argv: str) -> str:
-            enter = ["nsenter", "--target", inside, "--mount", "--net", "--pid", "chroot", str(tmp_path / "root")]
-            done = subprocess.run(
-                [*enter, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120
-            )
-            assert done.returncode == 0, f"{argv}: {done.stdout}"
-            return done.stdout
-
-        try:
-            yield run
-        finally:
-            holder.kill()
+def system(tmp_path: Path) -> Iterator[Machine]:
+    """A copy of this system, which systemd runs."""
+    with machine(tmp_path) as made:
+        yield made
 
 
-def test_install_use_remove(package: Path, system: Callable[..., str]) -> None:
-    """The package installs its program, user, folders, units, manual and completion; a node runs as that user, through
-    an upgrade; what is left after a purge is what the node wrote."""
-    said = system("dpkg", "--install", str(package))
+def states(system: Machine) -> list[str]:
+    """Whether each unit runs."""
+    return system.tried("systemctl", "is-active", *UNITS)[1].split()
+
+
+def answer(system: Machine) -> str:
+    """What the node answers a stranger."""
+    return system.tried("dig", "@127.0.0.1", "+short", "+timeout=2", "+tries=2", "AAAA", "www.example.test")[1].strip()
+
+
+def test_install_use_remove(package: Path, system: Machine) -> None:
+    """Under systemd: what is installed does not run by itself; units run as they are; what ran before an upgrade runs
+    after it, with the new program; nothing runs after a removal; a purge leaves what the nodes wrote."""
+    shutil.copy(package, system.root / "root" / "dnsvip.deb")
+    install = ("dpkg", "--install", "/root/dnsvip.deb")
+    said = system.run(*install)
     assert "Failed" not in said, said
-    assert system("dnsvip", "--version").startswith("dnsvip, version ")
-    folders = system("stat", "--format=%U %a", "/var/lib/dnsvip", "/etc/dnsvip")
-    assert folders == "dnsvip 700\nroot 750\n"
-    units = [f"dnsvip-{name}.service" for name in ("serve", "dispatch", "decoder")]
-    system("systemd-analyze", "verify", *units)
-    assert "--emergency" in system("man", "dnsvip-keys")
-    assert "_dnsvip" in system("cat", "/usr/share/bash-completion/completions/dnsvip")
-    system("bash", "-c", SERVE)
-    system("dpkg", "--install", str(package))
-    assert system("dig", "@127.0.0.1", "-p", "5353", "+short", "AAAA", "www.example.test") == "2001:db8:a:1::1\n"
-    system("pkill", "-TERM", "-u", "dnsvip")
-    system("dpkg", "--purge", "dnsvip")
-    assert system("bash", "-c", "ls -d /usr/lib/dnsvip /usr/bin/dnsvip /usr/share/doc/dnsvip 2>/dev/null; true") == ""
-    assert "dnsvip.key" in system("ls", "/var/lib/dnsvip")
+    assert states(system) == ["inactive"] * 3
+    assert system.run("dnsvip", "--version").startswith("dnsvip, version ")
+    pins = "/sys/fs/bpf/dnsvip"
+    folders = system.run("stat", "--format=%U %a", "/var/lib/dnsvip", "/etc/dnsvip", pins)
+    assert folders == "dnsvip 700\nroot 750\ndnsvip 700\n"
+    assert system.run("systemd-analyze", "verify", *(f"{unit}.service" for unit in UNITS)) == ""
+    assert "--emergency" in system.run("man", "dnsvip-keys")
+    assert "_dnsvip" in system.run("cat", "/usr/share/bash-completion/completions/dnsvip")
+
+    system.run("bash", "-c", SET_UP)
+    assert states(system) == ["active", "active", "inactive"], system.run("journalctl", "--no-pager", "-o", "cat")
+    assert answer(system) == "2001:db8:a:1::1"
+    before = system.run("systemctl", "show", "--value", "--property=MainPID", *UNITS).split()
+    files = system.run("find", "/etc/dnsvip", "/var/lib/dnsvip", "-perm", "/007", "-printf", "%p %m\n")
+    assert files == ""
+
+    system.run(*install)
+    assert states(system) == ["active", "active", "inactive"]
+    after = system.run("systemctl", "show", "--value", "--property=MainPID", *UNITS).split()
+    assert [number for number in before if number in after] == ["0"]
+    assert answer(system) == "2001:db8:a:1::1"
+
+    system.run("dpkg", "--remove", "dnsvip")
+    assert states(system) == ["inactive"] * 3
+    assert system.tried("pgrep", "-u", "dnsvip") == (1, "")
+    system.run(*install)
+    system.run("systemctl", "start", *UNITS[:2])
+    assert answer(system) == "2001:db8:a:1::1"
+
+    system.run("dpkg", "--purge", "dnsvip")
+    assert states(system) == ["inactive"] * 3
+    gone = "ls -d /usr/lib/dnsvip /usr/bin/dnsvip /usr/share/doc/dnsvip /etc/systemd/system/*/dnsvip* 2>/dev/null; true"
+    assert system.run("bash", "-c", gone) == ""
+    assert "dnsvip.key" in system.run("ls", "/var/lib/dnsvip")
+
+
+def test_lintian_takes_it(package: Path) -> None:
+    """As `make deb` asks it."""
+    asked = ["lintian", "--fail-on", "error", package]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_it_holds(package: Path, tmp_path: Path) -> None:
