@@ -409,6 +409,33 @@ async def test_any_exception_is_one_servfail(monkeypatch: pytest.MonkeyPatch) ->
 # -- fairness --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("around", ["at itself", "by another"])
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_a_query_that_comes_back(around: str, tcp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stub that is its own upstream, by another spelling or by way of another resolver, answers SERVFAIL: the
+    question does not go round, and later ones are answered."""
+    monkeypatch.setattr(stub_module, "ALIKE", 8)
+    asked: list[bytes] = []
+    async with (
+        Raw(lambda wire: [answer_to(wire)]) as elsewhere,
+        serving(elsewhere.endpoint) as stub,
+        serving(stub.endpoint) as other,
+    ):
+        port = stub.endpoint.rsplit(":", 1)[1]
+        monkeypatch.setattr(stub, "_upstream", [f"0.0.0.0:{port}" if around == "at itself" else other.endpoint])
+        answer = stub.answer
+        monkeypatch.setattr(stub, "answer", lambda wire, transport: asked.append(wire) or answer(wire, transport))
+        wire = await exchange(stub, odd(ELSEWHERE), tcp=tcp)
+        assert wire is not None
+        assert dns.message.from_wire(wire).rcode() == dns.rcode.SERVFAIL
+        assert len(asked) == 9
+        assert not stub._alike
+        monkeypatch.setattr(stub, "_upstream", [elsewhere.endpoint])
+        wire = await exchange(stub, odd(ELSEWHERE))
+        assert wire is not None
+        assert dns.message.from_wire(wire).rcode() == dns.rcode.NOERROR
+
+
 async def test_a_flood_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     """With every place taken by queries that the upstream ignores, the oldest get SERVFAIL, a new one its answer."""
     monkeypatch.setattr(stub_module, "QUERIES", 8)

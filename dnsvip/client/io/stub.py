@@ -7,6 +7,7 @@ source address. A proof bound to a source port cannot be put into an answer.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -28,7 +29,7 @@ from dnsvip.client.io.exchange import Silent
 from dnsvip.client.io.own_answers import OwnAnswers
 from dnsvip.client.io.places import Places
 from dnsvip.client.io.upstream import Datagrams, Transport, forward, framed, system_servers
-from dnsvip.client.outline import EDNS_VERSION, HEADER, Malformed, Outline, failure, outline, truncated
+from dnsvip.client.outline import EDNS_VERSION, HEADER, Malformed, Outline, Question, failure, outline, truncated
 from dnsvip.client.weight import is_heavy
 from dnsvip.errors import ClientError
 from dnsvip.site import parse_endpoint
@@ -41,6 +42,9 @@ QUERIES = 256
 """Datagrams worked on at a time; each holds a descriptor. When all wait, the one waiting longest gets SERVFAIL."""
 STREAMS = 64
 """TCP connections at a time, two descriptors each; when all are taken, the one idle longest is closed."""
+ALIKE = 64
+"""Queries with the same question that wait for the upstream at a time; more get SERVFAIL. So a stub that is its own
+upstream, or that of a resolver it asks, goes round no more often."""
 QUERY_LIMIT = 4096
 """Octets of a query; other opcodes, such as UPDATE, may be as long as a message."""
 MESSAGE_LIMIT = 65_535  # octets, RFC 1035 section 4.2.2
@@ -71,6 +75,8 @@ class Stub:
         if not self._upstream:
             raise ClientError("no upstream resolver for other names: name one with --upstream ADDRESS:PORT")
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._alike: Counter[tuple[int, tuple[Question, ...]]] = Counter()
+        """How many wait for the upstream, by question."""
         self._queries, self._streams = Places(QUERIES), Places(STREAMS)
 
     async def __aenter__(self) -> Stub:
@@ -114,7 +120,7 @@ class Stub:
 
     async def _answer(self, query: Outline, wire: bytes, transport: Transport) -> bytes:
         if query.is_signed:  # between the requester and the server that shares its key (RFC 8945 section 5.5)
-            return await forward(query, wire, transport, self._upstream, self._channels)
+            return await self._forward(query, wire, transport, self._upstream)
         if query.edns_version not in (None, EDNS_VERSION):
             return failure(wire, dns.rcode.BADVERS)
         upstream = self._upstream
@@ -125,7 +131,19 @@ class Stub:
                 answer, upstream = None, list(filter(is_encrypted, upstream))
             if answer is not None:
                 return _to_wire(answer, wire, query.udp_limit if transport == "udp" else MESSAGE_LIMIT)
-        return await forward(query, wire, transport, upstream, self._channels)
+        return await self._forward(query, wire, transport, upstream)
+
+    async def _forward(self, query: Outline, wire: bytes, transport: Transport, upstream: Sequence[str]) -> bytes:
+        question = query.opcode, query.questions
+        if self._alike[question] >= ALIKE:
+            return failure(wire, dns.rcode.SERVFAIL)
+        self._alike[question] += 1
+        try:
+            return await forward(query, wire, transport, upstream, self._channels)
+        finally:
+            self._alike[question] -= 1
+            if not self._alike[question]:
+                del self._alike[question]
 
     # -- transports ------------------------------------------------------------------------------------
 
