@@ -217,6 +217,15 @@ class DispatchTables:
                 return True
         return False
 
+    def share_cluster(self, addresses: bytes) -> bool:
+        """Whether a source and the destination behind it are in the prefix of one cluster."""
+        half = len(addresses) // 2
+        source = int.from_bytes(addresses[:half], "big")
+        for shift, number in self._prefixes[6 if half == 16 else 4]:
+            if source >> shift == number:
+                return int.from_bytes(addresses[half:], "big") >> shift == number
+        return False
+
     def cluster_of(self, data: bytes) -> str:
         """The name of the cluster that a packet goes to; empty for none, and where its addresses are unreadable."""
         version = data[0] >> 4 if data else 0

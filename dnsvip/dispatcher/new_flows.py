@@ -52,11 +52,13 @@ def open_flow(
     Where it is refused a known flow stays as it is. Where it is admitted the flow stays with its server, as long as
     the address leads to that server's pool.
     """
+    if _is_nobodys(packet, tables):
+        return Verdict(Action.DROP, PacketReason.MARTIAN.value, packet=packet)
     seconds = now // SECOND
     use = SingleUse(packet, known is not None and is_answered(known), flows, seconds)
     address = verify(packet, tables, flows, seconds, use, running=running, label=label)
     tier = address.tier
-    if tier is None or has_martian_source(packet.key[1:-4]):
+    if tier is None:
         reply = relay_reply(packet, tables, step) if address.reason is _ELSEWHERE else None
         return reply or _refused(packet, address)
     flows.labels_ignored += address.label_ignored
@@ -167,13 +169,20 @@ def verify(
     return verify(destination, source, port, seconds, use, running=running, guesses=guesses, label=label)
 
 
+def _is_nobodys(packet: Packet, tables: DispatchTables) -> bool:
+    """Whether a packet to a cluster has a source that no client has: no host's, or an address of that cluster, whose
+    server would answer itself."""
+    addresses = packet.key[1:-4]
+    if has_martian_source(addresses):
+        return tables.ours(FlowKey(packet.key).destination, packet.version)
+    return tables.share_cluster(addresses)
+
+
 def _refused(packet: Packet, address: AddressVerdict) -> Verdict:
     """The verdict on a packet that opens no flow; one that is not for us is passed on."""
     reason = address.reason
     if reason is _ELSEWHERE:
         return Verdict(Action.PASS, reason.value, packet=packet, address=address)
-    if has_martian_source(packet.key[1:-4]):
-        return Verdict(Action.DROP, PacketReason.MARTIAN.value, packet=packet)
     action = _ANSWER if reason is _EXPIRED and is_answered_expired(packet, address) else _DROP
     return _make(Verdict, (action, reason.value, None, None, _DIRECT, b"", b"", 0, 0, 0, packet, address, None))
 

@@ -147,7 +147,7 @@ WORDS: Mapping[str, str] = {
     "no-nat-port": "no free client port at the server for NAT",
     "replay-table-full": "the table of used single-use addresses, or the client's share, is full, or uses may be lost",
     "failed": "the program fails at it, a fault of the program; `dnsvip status` names the object that it is about",
-    "martian-source": "the source is no host's address, or is the VIP itself",
+    "martian-source": "the source is no client's address: no host's, the VIP itself, or another one of the cluster",
     "policed": "over the bytes or packets that the tier's policing allows",
     "policed-marked": "over the tier's policing, forwarded with a lower drop precedence or as lower effort",
     "resumed-over-rate": "more flows of other dispatchers than the cluster's resume_rate allows",

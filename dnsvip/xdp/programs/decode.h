@@ -12,6 +12,13 @@ static __always_inline int has_prefix_of(const struct cluster *c, const struct f
 		 ((key->destination[1] ^ c->prefix[1]) & c->mask[1])); /* one branch, as in is_same */
 }
 
+/* Whether a packet to a cluster comes from no client: from no host, or from an address of the cluster. */
+static __always_inline int is_nobodys(const struct cluster *c, const struct flow_key *key)
+{
+	return is_martian(key) || !(((key->source[0] ^ c->prefix[0]) & c->mask[0]) |
+				    ((key->source[1] ^ c->prefix[1]) & c->mask[1]));
+}
+
 /* The number of the cluster whose prefix contains a packet's destination, or NONE. Tries the last one first. */
 static __always_inline __u32 cluster_of(__u32 *last, const struct site *site, const struct flow_key *key)
 {

@@ -129,9 +129,11 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 			return action;
 	}
 	number = w->cluster;
-	if (number >= MAX_CLUSTERS || is_martian(&w->packet.key))
+	if (number >= MAX_CLUSTERS)
 		return LEFT;
 	cluster = &site->clusters[number];
+	if (is_nobodys(cluster, &w->packet.key))
+		return LEFT;
 	w->address_hash = address_hash(l, &w->packet.key);
 	w->index_hash = index_hash(l, &w->packet.key);
 	filter = filter_word(l, sweeps_of(l->phase), w->address_hash);

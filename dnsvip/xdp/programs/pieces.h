@@ -93,7 +93,7 @@ static __noinline int drop_piece(struct xdp_md *ctx, struct work *w, const struc
 	__builtin_memcpy(key->source, piece->ip.source, 32);
 	key->version = 6;
 	key->zero = 0;
-	if (!has_prefix_of(&site->clusters[number], key) || is_martian(key))
+	if (!has_prefix_of(&site->clusters[number], key) || is_nobodys(&site->clusters[number], key))
 		return LEFT;
 	if (piece->fragment.word & bpf_htons(0xfff8))
 		return has_no_first(&w->packet.fragment, piece, w->seconds) ?

@@ -438,7 +438,7 @@ static __noinline int new_flow(struct work *w, const struct site *site, struct l
 		pass_on(w);
 		return 0;
 	}
-	if (is_martian(&w->packet.key)) {
+	if (is_nobodys(&site->clusters[cluster], &w->packet.key)) {
 		set_verdict(&w->verdict, ACTION_DROP, REASON_MARTIAN_SOURCE);
 		return 0;
 	}

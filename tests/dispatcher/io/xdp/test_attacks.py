@@ -346,6 +346,19 @@ def test_martian_sources(both: Both, source: int) -> None:
     assert len(both.reference.flows) == 1
 
 
+@pytest.mark.parametrize("tier", ["gold", "silver", "tunnel"])
+def test_a_source_within_the_cluster(both: Both, tier: str) -> None:
+    """No client has an address of the cluster that it asks: a server would answer itself, or another one through the
+    dispatcher, and services that answer every datagram for ever."""
+    vip, other = address(tier), address(tier, nonce=1)
+    for to, source in ((vip, other), (other, vip), (vip, PLAIN), (PLAIN, vip), (vip, vip ^ 1), (vip ^ 1, vip)):
+        packets = [datagram(to, source=source), segment(to, source=source), echo(to, source=source)]
+        assert both.reasons(*packets, segment(to, ACK, source=source)) == ["martian-source"] * 4
+    assert both(ip4(PLAIN4, PLAIN4 + 7, 17, struct.pack("!HHHH", 7, 7, 8, 0))).reason == "martian-source"
+    assert len(both.reference.flows) == 0
+    assert both(segment(vip)).reason == "issued"
+
+
 @pytest.mark.parametrize("source", [0, 0x00FFFFFF, 0x7F000001, 0xE0000001, 0xF0000001, 0xFFFFFFFF, PLAIN4 + 7])
 def test_martian_ipv4_sources(both: Both, source: int) -> None:
     """So it is with IPv4."""
