@@ -1,14 +1,15 @@
 """An answer explained: which steps tried to identify the requester, which one did, what was answered and why.
 
-Nothing is decided here. The serving engine is asked, with its own tables; the message is the one it would send, read
-back.
+Nothing is decided here. The serving engine is asked, with its own tables; the message is the answer section of the one
+it would send, read back. Of a large set it is some records: who asks has the process that answers DNS wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import islice
 
 import dns.edns
 import dns.exception
@@ -21,7 +22,7 @@ from dnsvip.dns.asked import ecs_of
 from dnsvip.dns.engine import Engine
 from dnsvip.dns.identity.identify import Address, Classified, Ecs, Requester
 from dnsvip.dns.protocol.builder import build
-from dnsvip.dns.protocol.message import Malformed, Query, Type
+from dnsvip.dns.protocol.message import Malformed, Query, Response, Type
 from dnsvip.dns.protocol.parser import parse
 from dnsvip.dns.synthesis.issuer import Kind
 from dnsvip.dns.zones.record import labels_of
@@ -32,6 +33,9 @@ WHOLE = 65_535
 """Bytes that an answer may have, so that none is cut here."""
 
 PAYLOAD = 1232
+
+MOST_RECORDS, MOST_ADDRESSES = 100, 16
+"""Records of each set that are shown, and addresses of the answer that are led on."""
 
 WHY: Mapping[Kind, str] = {
     Kind.ENCODED: "an encoded VIP of its own",
@@ -77,13 +81,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An answer and how it came about. `scope` is the ECS scope prefix length (RFC 7871), None without ECS."""
+    """An answer and how it came about. `left_out` is how many records are not among `records`; `addresses` are the
+    first of these. `scope` is the ECS scope prefix length (RFC 7871), None without ECS."""
 
     trials: tuple[Trial, ...]
     who: Classified
     outcome: str
     rcode: str
     records: tuple[str, ...]
+    left_out: int
     addresses: tuple[Answered, ...]
     kind: Kind | None
     scope: int | None
@@ -93,7 +99,8 @@ def explain(engine: Engine, question: Question, now: float) -> Explanation:
     """What `engine` answers at `now` (unix seconds); raises InvalidSite for what is no question."""
     query, requester = _read(question)
     outcome, response, vips = engine.look_up(query, requester, now)
-    message = dns.message.from_wire(build(query, response, WHOLE, vips.scope))
+    shown, left_out = _shown(response)
+    message = dns.message.from_wire(build(query, shown, WHOLE, vips.scope))
     classifier = engine.tables.classifier
     return Explanation(
         tuple(_trials(engine, requester)),
@@ -101,10 +108,18 @@ def explain(engine: Engine, question: Question, now: float) -> Explanation:
         outcome.value,
         dns.rcode.to_text(message.rcode()),
         tuple(line for rrset in message.answer for line in rrset.to_text().splitlines()),
-        tuple(_addresses(engine, message)),
+        left_out,
+        tuple(islice(_addresses(engine, message), MOST_ADDRESSES)),
         vips.made.kind if vips.made else None,
         next((option.scopelen for option in message.options if isinstance(option, dns.edns.ECSOption)), None),
     )
+
+
+def _shown(response: Response) -> tuple[Response, int]:
+    """The answer section of a response with some records of each set, and how many are left out."""
+    some = tuple(rrset._replace(rdatas=rrset.rdatas[:MOST_RECORDS]) for rrset in response.answer)
+    left_out = sum(len(rrset.rdatas) for rrset in response.answer) - sum(len(rrset.rdatas) for rrset in some)
+    return replace(response, answer=some, authority=(), glue=(), additional=()), left_out
 
 
 def _read(question: Question) -> tuple[Query, Requester]:

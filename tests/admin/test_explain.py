@@ -192,3 +192,24 @@ async def test_wrong_questions(api: Api, change: dict[str, Any], where: str) -> 
 
 def _asked(**change: Any) -> dict[str, Any]:
     return {"qname": "www.example.test", "source": "192.0.2.200"} | change
+
+
+HINTS = ",".join(f"10.1.{n >> 8}.{n & 255}" for n in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("records", "qtype", "shown"),
+    [([f"A 10.0.{n >> 8}.{n & 255}" for n in range(1000)], "A", 100), ([f"HTTPS 1 . ipv4hint={HINTS}"], "HTTPS", 1)],
+    ids=["records", "hints"],
+)
+async def test_a_large_set(api: Api, records: list[str], qtype: str, shown: int) -> None:
+    """Of a set with very many records or addresses some are shown and led on: each takes a millisecond of the process
+    that answers DNS."""
+    head = "@ SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n"
+    text = "$TTL 60\n" + head + "".join(f"many {record}\n" for record in records)
+    await api.ok("PUT", "zones/large.test", {"text": text})
+    api.snapshots.append(await api.store.snapshots.load())
+    explanation = await explained(api, qname="many.large.test", qtype=qtype)
+    answer = explanation["answer"]
+    assert (len(answer["records"]), answer["left_out"]) == (shown, len(records) - shown)
+    assert len(answer["addresses"]) == len(explanation["flows"]) == 16

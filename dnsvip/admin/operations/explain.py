@@ -1,7 +1,8 @@
-"""/explain: how a requester is identified, its answer, and where each address leads. It changes nothing."""
+"""/explain: how a requester is identified, its answer, and where its addresses lead. It changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar
@@ -13,6 +14,7 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER, confirm, demand_seen
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.queries import AddressText, Port, Text, read_body
+from dnsvip.admin.http.work import aside, small_turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations.deciders import DECIDERS
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
@@ -29,6 +31,9 @@ from dnsvip.site.references import closest
 from dnsvip.site.rights import Action
 
 FLOW_PORT, SERVICE_PORT = 50_000, 443
+MANY = 1000
+"""Servers in an answer that is written by a thread, where there are more."""
+
 SOMEBODY = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8::1")}
 """Where the example connection comes from, where nothing of the question is of the answer's IP version."""
 
@@ -108,23 +113,27 @@ async def _explained(request: web.Request, asked: Explain) -> web.Response:
     for name in (explanation.who.client.name if explanation.who.client else None, *idle):
         demand_seen(request, "explain", "client", name)
     _demand_seen(request, asked.qname, explanation, tables.snapshot.site)
-    flows = [_flow(tables, asked, answered, now) for answered in explanation.addresses]
+    flows = []
+    async with small_turn(request):
+        for answered in explanation.addresses:  # some milliseconds each: others have their turn between two
+            flows.append(_flow(tables, asked, answered, now))
+            await asyncio.sleep(0)
     for flow in flows:  # its source may identify another client than its question
         demand_seen(request, "explain", "client", flow["judgement"]["client"])
         demand_seen(request, "explain", "tier", flow["tier"])
-    return bodies.answer(
-        {
-            "generation": engine.generation,
-            "judged_at": now,
-            "question": {"qname": asked.qname, "qtype": asked.qtype.upper(), "transport": transport.value},
-            "client": _client(explanation.who.client),
-            "rule": _rule(explanation, idle),
-            "steps": [_step(trial, idle) for trial in explanation.trials],
-            "answer": _answer(explanation),
-            "flows": flows,
-            "drained_nodes": _drained(request),
-        }
-    )
+    document = {
+        "generation": engine.generation,
+        "judged_at": now,
+        "question": {"qname": asked.qname, "qtype": asked.qtype.upper(), "transport": transport.value},
+        "client": _client(explanation.who.client),
+        "rule": _rule(explanation, idle),
+        "steps": [_step(trial, idle) for trial in explanation.trials],
+        "answer": _answer(explanation),
+        "flows": flows,
+        "drained_nodes": _drained(request),
+    }
+    large = sum(len(flow["candidates"]) for flow in flows) > MANY
+    return await aside(request, bodies.answer, document, large=large)
 
 
 def _drained(request: web.Request) -> list[str]:
@@ -195,6 +204,7 @@ def _answer(explanation: Explanation) -> JsonObject:
         "why": WHY[explanation.kind] if explanation.kind else None,
         "ecs_scope": explanation.scope,
         "records": list(explanation.records),
+        "left_out": explanation.left_out,
         "addresses": [
             {"address": str(one.address), "ttl": one.ttl, "service": one.service, "cluster": one.cluster}
             for one in explanation.addresses

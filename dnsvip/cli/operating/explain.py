@@ -66,6 +66,8 @@ def explain(api: Api, *, as_json: bool, **asked: str | int | None) -> None:
     show.say(f"\nanswer: {answer['rcode']}, {answer['why'] or answer['outcome']}{scope}")
     for record in answer["records"]:
         show.say(f"  {record}")
+    if left_out := answer.get("left_out"):
+        show.say(f"  and {left_out} more records")
     for flow in explained["flows"]:
         _flow(flow)
     if explained.get("drained_nodes"):

@@ -157,6 +157,7 @@ function answerOf(answer) {
     : h("p.soft.below", "No records.");
   return [
     records,
+    answer.left_out ? h("p.soft.below", `And ${answer.left_out} more records.`) : null,
     facts([
       ["Outcome", label(answer.outcome)],
       ["Rcode", label(answer.rcode, answer.rcode === "NOERROR" ? "good" : "warn")],
