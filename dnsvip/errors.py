@@ -46,6 +46,10 @@ class DiskFull(StoreError):
     """A disk has no room for what is to be stored; it is named, and nothing has changed."""
 
 
+class NotAllowed(StoreError):
+    """The user of the database lacks a right there; which one is named."""
+
+
 class UncertainCommit(StoreError):
     """The database was lost while it committed a change: it has been made as a whole, or not at all."""
 

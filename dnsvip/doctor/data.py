@@ -70,7 +70,7 @@ class Database:
     """The state of the database. `error` says why it cannot be used; `missing`: an SQLite file not yet created.
 
     `schema` is its version ("" before the first node), `wanted` this program's. `latency` is the median round trip in
-    seconds. A `standby` accepts no writes. `key_fits` is None where it was not tried.
+    seconds. A `standby` accepts no writes. Its user `lacks` rights. `key_fits` is None where it was not tried.
     """
 
     label: str
@@ -81,6 +81,7 @@ class Database:
     usable: bool = True
     latency: float = 0.0
     standby: bool = False
+    lacks: tuple[str, ...] = ()
     key_fits: bool | None = None
 
 
@@ -95,7 +96,11 @@ def judge_database(database: Database) -> Iterator[Finding]:
         mend = "start it, or fix `database` in the node file; a running node keeps serving from its last good snapshot"
         yield failure(DATABASE, database.error, mend)
         return
-    yield from _judge_schema(database)
+    if database.lacks:
+        mend = "GRANT them to the user of `database`, as the owner of the tables"
+        yield failure(DATABASE, f"{database.label}: its user lacks {', '.join(database.lacks)}", mend)
+    if not any(right.startswith("SELECT ") for right in database.lacks):
+        yield from _judge_schema(database)
     if database.standby:
         mend = "name the primary too: postgresql://...?host=FIRST,SECOND&target_session_attrs=read-write"
         yield failure(DATABASE, f"{database.label} is a standby and takes no writes", mend)

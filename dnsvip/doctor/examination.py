@@ -93,6 +93,7 @@ async def _database(node: NodeConfig, kek: KeyEncryptionKey | None) -> tuple[dat
         usable=examined.usable,
         latency=examined.latency,
         standby=examined.standby,
+        lacks=examined.lacks,
         key_fits=examined.key_fits,
     )
     return database, examined

@@ -49,7 +49,7 @@ class Certifying:
         self._waiting += 1
         try:
             async with asyncio.timeout(SECONDS):
-                actor, now = f"client {client.name}", time.time()
+                actor, now = f"client {client.name}", self._follower.now()
                 made = await store.client_authorities.sign(client.name, client.key_generation, key, actor, now, DAYS)
         except (DnsvipError, TimeoutError) as error:
             log.warning("a client certificate cannot be issued", client=client.name, error=str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from dnsvip.errors import StoreError
@@ -25,7 +24,7 @@ class Duty:
 
     async def mine(self) -> bool:
         """Whether it is this one; where the database cannot be read, nobody is."""
-        store, now = self._follower.store, time.time()
+        store, now = self._follower.store, self._follower.now()
         if store is None or not self._follower.connected:
             return False
         if abs(now - self._read_at) >= DUTY_SECONDS:

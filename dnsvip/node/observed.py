@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -49,7 +48,7 @@ def observed_serve(
         )
 
     def why_not(asked: Asked) -> list[Reason]:
-        return reasons(_readiness(DNS, live, follower, missing(), stopping=stopping()), asked, time.time())
+        return reasons(_readiness(DNS, live, follower, missing(), stopping=stopping()), asked, follower.now())
 
     return Observed(families, why_not)
 
@@ -86,7 +85,7 @@ def observed_dispatch(
 
     def why_not(asked: Asked) -> list[Reason]:
         state = _readiness(DISPATCH, live, follower, missing(asked.cluster), stopping=stopping())
-        return reasons(state, asked, time.time())
+        return reasons(state, asked, follower.now())
 
     return Observed(families, why_not)
 
@@ -113,7 +112,7 @@ def _readiness(
 
 async def _known(role: str, follower: SnapshotFollower) -> Known:
     """What the follower knows and, where it answers in time, the database."""
-    snapshot, now = follower.snapshot, time.time()
+    snapshot, now = follower.snapshot, follower.now()
     generation: int | None = None
     nodes: tuple[NodeReport, ...] = ()
     if follower.store is not None:

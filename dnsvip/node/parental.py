@@ -7,7 +7,6 @@ are.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -107,5 +106,5 @@ class ParentalAgents:
         now = self._follower.snapshot.site.zones.get(zone.name)
         if now is None or now.dnssec != zone.dnssec:  # others are to be asked meanwhile
             return
-        await store.keys.confirm_zone(zone.name, ACTOR, time.time())
+        await store.keys.confirm_zone(zone.name, ACTOR, self._follower.now())
         log.info("the parent has the DS records, the key before goes", zone=zone.name)

@@ -7,7 +7,6 @@ it forgets where another one takes over, which finds in the audit when the seria
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -64,7 +63,7 @@ class Resigning:
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
-                await self._look(self._follower.snapshot, time.time())
+                await self._look(self._follower.snapshot, self._follower.now())
         finally:
             await self._jobs.close()
 

@@ -96,7 +96,7 @@ class Secondaries:
         if self._noticed:
             noticed, self._noticed = self._noticed, set()
             names = [name for name in secondary if labels_or_split(name) in noticed]
-            await store.refreshes.notified(names, time.time())
+            await store.refreshes.notified(names, self._follower.now())
         if not await self._duty.mine():
             self._states = {}
             return
@@ -104,18 +104,18 @@ class Secondaries:
         if gone := states.keys() - secondary.keys():
             await store.refreshes.forget(gone)
         self._states = {name: state for name, state in states.items() if name not in gone}
-        now = time.time()
+        now, ages = self._follower.now(), store.clock.tells_age
         for name, zone in secondary.items():
             state = states.get(name, RefreshState(name))
-            if name not in self._running and (is_due(state, now) or (zone.text and is_expired(state, now))):
+            if name not in self._running and (is_due(state, now) or (ages and zone.text and is_expired(state, now))):
                 self._running[name] = asyncio.create_task(self._tend(store, zone, state))
 
     async def _tend(self, store: Store, zone: Zone, state: RefreshState) -> None:
         """Check a zone, or end it where it has expired; whatever goes wrong is noted with it."""
         try:
-            after = await self._refreshed(store, zone, state) if is_due(state, time.time()) else state
+            after = await self._refreshed(store, zone, state) if is_due(state, self._follower.now()) else state
             async with self._writes:
-                if zone.text and is_expired(after, time.time()):
+                if zone.text and store.clock.tells_age and is_expired(after, self._follower.now()):
                     await _put(store, zone, "", "expiry")
                     log.error("a secondary zone has expired", zone=zone.name, error=after.error)
                     after = replace(after, serial=None)
@@ -126,7 +126,7 @@ class Secondaries:
             log.exception("a secondary zone could not be tended", zone=zone.name)
             with suppress(StoreError):
                 await store.refreshes.put(
-                    failed(state, time.time(), "a fault of the program", self._stored(zone, state))
+                    failed(state, self._follower.now(), "a fault of the program", self._stored(zone, state))
                 )
         finally:
             self._running.pop(zone.name, None)
@@ -144,7 +144,7 @@ class Secondaries:
             except DnsvipError as error:  # a job that took too long, or had no place
                 faults.append(f"{primary}: {error}")
         self._say(log.warning, "a secondary zone cannot be refreshed", zone, error="; ".join(faults))
-        return failed(state, time.time(), "; ".join(faults), stored)
+        return failed(state, self._follower.now(), "; ".join(faults), stored)
 
     async def _from(
         self, store: Store, zone: Zone, state: RefreshState, primary: str, stored: tuple[int, Timers] | None
@@ -152,7 +152,7 @@ class Secondaries:
         key = self._follower.snapshot.site.tsig_keys.get(zone.primaries_tsig or "")
         address = address_of(primary)
         async with self._checks.place(address):
-            serial, asked_at = await serial_at(primary, zone, key), time.time()
+            serial, asked_at = await serial_at(primary, zone, key), self._follower.now()
         if stored is not None and serial == stored[0]:
             return checked(state, asked_at, *stored, primary)
         if stored is not None and not is_newer(serial, stored[0]):

@@ -153,6 +153,7 @@ def _node(node: NodeConfig, follower: SnapshotFollower, dns: DnsServer | Workers
         lambda: follower.snapshot,
         dns.counters,
         node.state_dir / SOCKET,
+        follower.now,
         engine=engine,
         geo=geo,
         name=follower.name,

@@ -106,7 +106,7 @@ class Updating:
         if (store := self._follower.store) is None:
             return Rcode.SERVFAIL, "the database has not been reached"
         async with store.turns.of(pending.zone):
-            wall = time.time()
+            wall = self._follower.now()
             if not await store.seen_updates.claim(pending.key, pending.mac, wall, wall + REMEMBERED_SECONDS):
                 return Rcode.REFUSED, "this update has been sent before"
             outcome = await self._tried(store, pending)  # where that raises it may be written all the same

@@ -64,7 +64,7 @@ class UsageReport:
         more = largest(self._waiting, MOST_AT_ONCE)
         try:
             if more:
-                await store.usage.add(self._follower.name, more, time.time())
+                await store.usage.add(self._follower.name, more, self._follower.now())
                 for client in more:
                     del self._waiting[client]
             if time.monotonic() - self._pruned > PRUNE_SECONDS or not self._pruned:

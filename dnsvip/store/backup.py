@@ -127,7 +127,7 @@ class Backups:
             of_backup = header.key_floor if header.key_floor is not None else await floor_of_history(connection)
             await leave_room(connection, max(floor, of_backup))
             entry = AuditEntry("+", "backup", "restored", None, json.dumps({"at": header.at, "rows": count}))
-            await record(connection, actor, time.time(), generation, [entry])
+            await record(connection, actor, self._session.now(), generation, [entry])
             await self._session.conclude(connection, generation, start)
         return header, count
 

@@ -20,6 +20,7 @@ from dnsvip.site.registry import KINDS
 from dnsvip.site.unreadable import Unreadable
 from dnsvip.store.access.tokens import broken_tokens
 from dnsvip.store.database.database import Database, current_generation
+from dnsvip.store.database.grants import lacking
 from dnsvip.store.database.schema import is_usable, version_of
 from dnsvip.store.database.tables import SCHEMA, state
 from dnsvip.store.drains import load_drained
@@ -43,7 +44,8 @@ class Examined:
     """The state of a database. `schema` is "" in an empty one. `latency` is the median round trip in seconds, `skew`
     how far this machine's clock is ahead of the database's (seconds, None for a file). `shared`: it holds secrets under
     a key. Without the right key, fields that need it are empty. `site` comes without clients,
-    and without the objects that are `unreadable`; clients that are so are named by the nodes' reports."""
+    and without the objects that are `unreadable`; clients that are so are named by the nodes' reports. `lacks` are the
+    rights that the database's user misses; without one to read nothing else is looked at."""
 
     label: str
     schema: str = ""
@@ -60,6 +62,7 @@ class Examined:
     unreadable: tuple[Unreadable, ...] = ()
     refreshes: Mapping[str, RefreshState] = field(default_factory=dict)
     drained: Mapping[str, float] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
 
 
 async def examine(url: str, kek: KeyEncryptionKey | None, listen: str | None = None) -> Examined:
@@ -77,10 +80,13 @@ async def examine(url: str, kek: KeyEncryptionKey | None, listen: str | None = N
 async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncryptionKey | None) -> Examined:
     latency = await _latency(connection)
     skew, standby = (None, False) if database.is_sqlite else await _server(connection)
+    lacks = () if database.is_sqlite else tuple(await lacking(connection))
+    if any(right.startswith("SELECT ") for right in lacks):
+        return Examined(database.label, latency=latency, skew=skew, standby=standby, lacks=lacks)
     schema = await connection.run_sync(version_of) or ""
     usable = schema <= SCHEMA or await connection.run_sync(is_usable, schema)
     known = schema == SCHEMA or (usable and schema > SCHEMA)
-    examined = Examined(database.label, schema, usable, latency, skew, standby)
+    examined = Examined(database.label, schema, usable, latency, skew, standby, lacks=lacks)
     check = (await connection.execute(select(state.c.key_check))).scalar() if known else None
     if check is None:
         return examined
@@ -104,7 +110,7 @@ async def _examine(database: Database, connection: AsyncConnection, kek: KeyEncr
     unreadable = (*broken, *(_unreadable(problem) for problem in problems))
     return Examined(
         database.label, schema, usable, latency, skew, standby, fits, True, generation, nodes, rings, site, unreadable,
-        await load_refreshes(connection), drained,
+        await load_refreshes(connection), drained, lacks,
     )  # fmt: skip
 
 

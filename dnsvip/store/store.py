@@ -18,6 +18,7 @@ from dnsvip.store.access.audit_changes import AuditChanges
 from dnsvip.store.access.console_sessions import ConsoleSessions
 from dnsvip.store.access.tokens import Tokens
 from dnsvip.store.backup import Backups
+from dnsvip.store.database.clock import SharedClock
 from dnsvip.store.database.database import Database, current_generation, make_file
 from dnsvip.store.database.places import Places
 from dnsvip.store.database.schema import prepare
@@ -154,6 +155,11 @@ class Store:
         """The number of changes so far."""
         async with self._session.read() as connection:
             return await current_generation(connection)
+
+    @property
+    def clock(self) -> SharedClock:
+        """The time that all nodes share."""
+        return self._session.database.clock
 
     def watch(self) -> AsyncGenerator[int]:
         """The current generation, then each later one within 0.2 s; continues through outages."""

@@ -105,6 +105,12 @@ CASES: list[tuple[Iterable[Finding], Level, str, str]] = [
     (data.judge_database(data.Database("db", "3", error="db: refused")), Level.FAILURE, "db: refused", "start it"),
     (data.judge_database(data.Database("db", "3", schema="3", latency=0.2)), Level.WARNING, "200 ms", "nearer"),
     (data.judge_database(data.Database("db", "3", schema="3", standby=True)), Level.FAILURE, "standby", "primary"),
+    (
+        data.judge_database(data.Database("db", "3", schema="3", lacks=("INSERT on audit",))),
+        Level.FAILURE,
+        "INSERT on audit",
+        "GRANT",
+    ),
     (data.judge_database(data.Database("db", "3", schema="")), Level.WARNING, "has no tables", "dnsvip apply"),
     (data.judge_database(data.Database("db", "3", schema="2")), Level.WARNING, "have version 2", "upgrade"),
     (

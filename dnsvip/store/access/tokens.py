@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import secrets
-import time
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -106,7 +105,7 @@ class Tokens:
         """Raise RevokedError where the token by which the running task works is not good any more."""
         if (warrant := self._session.warrant) is not None:
             async with self._session.read() as connection:
-                await check_warrant(connection, warrant, time.time())
+                await check_warrant(connection, warrant, self._session.now())
 
     async def hashes(self) -> frozenset[str]:
         """What is stored of every secret, as `hash_of`."""

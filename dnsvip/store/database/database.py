@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, event, select, text
+from sqlalchemy import URL, event, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
-from dnsvip.errors import DiskFull, StoreError, UncertainCommit
+from dnsvip.errors import DiskFull, NotAllowed, StoreError, UncertainCommit
 from dnsvip.site.io.safe_file import FREE, create_private
+from dnsvip.store.database.clock import SharedClock
 from dnsvip.store.database.damage import decode, whole
 from dnsvip.store.database.dsn import FORM, hidden, single_hosts
+from dnsvip.store.database.grants import FORBIDDEN, explained
 from dnsvip.store.database.servers import Servers
 from dnsvip.store.database.statements import noted
 from dnsvip.store.database.stopping import connect
@@ -40,8 +42,15 @@ BUSY_SECONDS = 120.0
 COMMIT_SECONDS = 30.0
 """How long a commit may wait for a synchronous standby: longer than it takes to choose another one."""
 
-READ_ONLY = "25006"
-"""PostgreSQL's code of a server that does not accept writes (read_only_sql_transaction)."""
+READ_ONLY, DISK_FULL = "25006", "53100"
+"""PostgreSQL's codes of a server that does not accept writes (read_only_sql_transaction), and of a full disk."""
+
+WRITING = {"idle_in_transaction_session_timeout": "90s"}
+"""Of each transaction that writes: how long it may wait for its process, which may have stopped, as it holds the lock
+of all writers. Far longer than the largest change computes between two statements, and shorter than others wait."""
+
+NOT_PREPARED = "26000", "42P05"
+"""What PostgreSQL says of a statement that another connection has prepared, or has prepared too."""
 
 POOL_SIZE, OVERFLOW = 5, 10
 """Connections of a pool that are kept, and that are made beyond where all are in use."""
@@ -76,12 +85,19 @@ class Database:
     transaction another connection."""
 
     def __init__(
-        self, url: str, most: int = POOL_SIZE + OVERFLOW, listen: str | None = None, servers: Servers | None = None
+        self,
+        url: str,
+        most: int = POOL_SIZE + OVERFLOW,
+        listen: str | None = None,
+        servers: Servers | None = None,
+        clock: SharedClock | None = None,
     ) -> None:
         scheme, _, rest = url.partition("://")
         if scheme not in ("sqlite", "postgresql") or (scheme == "sqlite" and not rest.removeprefix("/")):
             raise StoreError(f'database {scheme[:40]!r}: must be "sqlite:///FILE" or {FORM}')
         self.is_sqlite, self.url, self.listen_url = scheme == "sqlite", url, listen
+        self.clock = clock or SharedClock()
+        """The time, as the database's server tells it."""
         self.path = Path(rest.removeprefix("/")) if self.is_sqlite else Path()
         """The file of a SQLite database."""
         self.label = url if self.is_sqlite else hidden(url)
@@ -91,16 +107,18 @@ class Database:
             if self.is_sqlite:
                 self.engine = _sqlite_engine(self.path, sizes)
             else:
-                self._servers = servers or Servers(single_hosts(url), BUSY_SECONDS, pooled=listen is not None)
+                self._servers = servers or Servers(
+                    single_hosts(url), BUSY_SECONDS, self.clock, pooled=listen is not None
+                )
                 self.engine = _postgresql_engine(self._servers, sizes, pooled=listen is not None)
-        self._direct = None if listen is None else Database(listen, 1)
+        self._direct = None if listen is None else Database(listen, 1, clock=self.clock)
         self._inode = 0
         self._beside: list[Database] = []
 
     def beside(self, most: int) -> Database:
         """The same database by connections of its own, so that neither takes those of the other; closed with this."""
         servers = None if self.is_sqlite else self._servers  # shared, as one finds out first who leads
-        self._beside.append(other := Database(self.url, most, self.listen_url, servers))
+        self._beside.append(other := Database(self.url, most, self.listen_url, servers, self.clock))
         return other
 
     @asynccontextmanager
@@ -143,8 +161,9 @@ class Database:
                         await prepare((await connection.get_raw_connection()).driver_connection)
                     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
                 async with connection.begin() as transaction:
-                    if not lasting and not self.is_sqlite:
-                        await connection.execute(text("SET LOCAL synchronous_commit = off"))
+                    if not self.is_sqlite:
+                        settings = WRITING if lasting else {**WRITING, "synchronous_commit": "off"}
+                        await connection.execute(select(*(func.set_config(*each, True) for each in settings.items())))
                     yield connection
                     if not self.is_sqlite:
                         await self._commit(connection, transaction)
@@ -220,10 +239,14 @@ class Database:
             raise self._translated(error, error) from error
 
     def _translated(self, error: Exception, cause: BaseException | None) -> StoreError:
-        text = _first_line(cause)
-        if FULL in text or isinstance(error.__cause__ or cause, _asyncpg_errors("DiskFullError")):
+        text, code = _first_line(cause), getattr(cause, "sqlstate", None)
+        if FULL in text or code == DISK_FULL:
             disk = f"the disk of {self.path.absolute().parent}" if self.is_sqlite else "the disk of its server"
             return DiskFull(f"database {self.label}: {disk} is full, so nothing of this has been stored; {FREE}")
+        if code in NOT_PREPARED:
+            text += "; where a pooler of transactions is in between, `database_listen` names the servers themselves"
+        if code == FORBIDDEN:
+            return NotAllowed(f"database {self.label}: {explained(text, getattr(error, 'statement', None))}")
         return StoreError(f"database {self.label}: {text}")
 
     def cut(self) -> None:
@@ -289,6 +312,16 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield batch
+
+
+async def looked_at(connection: AsyncConnection, clock: SharedClock) -> int:
+    """The generation of a database of PostgreSQL, whose time `clock` takes. Raises StoreError where it cannot be
+    read."""
+    asked = clock.steady()
+    query = select(state.c.generation, text("extract(epoch FROM clock_timestamp())::float8"))
+    generation, theirs = (await connection.execute(query)).one()
+    clock.saw(theirs, asked)
+    return generation_of(generation)
 
 
 async def current_generation(connection: AsyncConnection, *, lock: bool = False) -> int:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import structlog
 
 from dnsvip.errors import StoreError
+from dnsvip.store.database.clock import SharedClock
 from dnsvip.store.database.dsn import TARGET, WRITABLE, hidden
 
 if TYPE_CHECKING:
@@ -27,9 +29,27 @@ FORMER_SECONDS = 300.0
 """How long a server with an older timeline than another one is refused after that was last seen: far longer than a
 former leader needs to find out. A cluster that is put back from a backup may have an older one as well, for good."""
 
+PROBE_SECONDS, SILENT_SECONDS = 5, 30
+"""How often a server asks a machine that says nothing whether it is there, and after how long it gives it up, also one
+that takes nothing of what is sent: what it has locked, others wait for."""
+
+SETTINGS = {
+    "tcp_keepalives_idle": f"{PROBE_SECONDS}",
+    "tcp_keepalives_interval": f"{PROBE_SECONDS}",
+    "tcp_keepalives_count": f"{SILENT_SECONDS // PROBE_SECONDS}",
+    "tcp_user_timeout": f"{SILENT_SECONDS}s",
+    "client_connection_check_interval": f"{PROBE_SECONDS}s",
+}
+"""What a connection asks of its server (PostgreSQL documentation, "Client Connection Defaults", "TCP Settings")."""
+
 _TIMELINE = """
 SELECT (SELECT system_identifier FROM pg_control_system()),
   CASE WHEN pg_is_in_recovery() THEN NULL ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+"""
+
+_GREETING = """
+SELECT extract(epoch FROM clock_timestamp())::float8,
+  count(set_config(name, wanted.value, false)) FROM pg_settings JOIN (VALUES {}) AS wanted (name, value) USING (name)
 """
 
 log = structlog.get_logger(__name__)
@@ -39,8 +59,11 @@ class Servers:
     """The servers that `urls` name, one URL each. With `pooled` they are poolers that give each transaction another
     connection: nothing outlives a transaction."""
 
-    def __init__(self, urls: Sequence[str], command_timeout: float, *, pooled: bool = False) -> None:
-        self._urls, self._good = tuple(urls), 0
+    def __init__(
+        self, urls: Sequence[str], command_timeout: float, clock: SharedClock | None = None, *, pooled: bool = False
+    ) -> None:
+        self._urls, self._good, self._clock = tuple(urls), 0, clock or SharedClock()
+        self._settings = {} if pooled else SETTINGS
         self._timeouts = {"timeout": max(CONNECT_SECONDS / len(urls), LEAST_CONNECT_SECONDS)}
         self._timeouts["command_timeout"] = command_timeout
         self._more: dict[str, Any] = {"statement_cache_size": 0} if pooled else {}
@@ -80,12 +103,17 @@ class Servers:
         target = None if f"{TARGET}=" in url else WRITABLE[0]
         settings = {"application_name": "dnsvip"}
         connection = await asyncpg.connect(
-            url, target_session_attrs=target, server_settings=settings, **self._timeouts, **self._more
+            url,
+            target_session_attrs=target,
+            server_settings=settings,
+            **self._timeouts,
+            **self._more,
         )
         try:
             system, timeline = await _timeline(connection)
             if not self._timelines.admits(system, timeline, time.monotonic()):
                 raise StoreError(f"database {hidden(url)}: was the leader once, and another one has taken over")
+            await self._greet(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -93,6 +121,16 @@ class Servers:
         if timeline:
             self.cut(lambda other: 0 < other < timeline)
         return connection
+
+    async def _greet(self, connection: asyncpg.Connection) -> None:
+        """Set what is wanted of the server, as far as it knows it, and look at its clock."""
+        import asyncpg  # noqa: PLC0415 - not needed with SQLite
+
+        wanted = ", ".join(f"('{name}', '{value}')" for name, value in self._settings.items()) or "('', '')"
+        asked = self._clock.steady()
+        with suppress(asyncpg.PostgresError):  # a service that only looks like PostgreSQL
+            theirs, _ = await connection.fetchrow(_GREETING.format(wanted), timeout=LEAST_CONNECT_SECONDS)
+            self._clock.saw(theirs, asked)
 
 
 class Timelines:

@@ -75,6 +75,10 @@ class Session:
     def identity(self, text: str) -> None:
         self._identity.text = text
 
+    def now(self) -> float:
+        """The time that all nodes share, in unix seconds."""
+        return self.database.clock.now()
+
     def beside(self, places: Places) -> Session:
         """A session of the same database for callers, by connections of its own."""
         return Session(self.database.beside(places.most), self.kek, self._identity, self._warrant, places, self.differ)
@@ -113,8 +117,8 @@ class Session:
             # Another node may have changed the key: new secrets must be wrapped with the current one.
             self.prefer_key((await connection.execute(select(state.c.key_check))).scalar_one())
             if (warrant := self.warrant) is not None:
-                await check_warrant(connection, warrant, time.time())
-            yield Transaction(connection, before + 1, time.time(), warrant.source if warrant else None)
+                await check_warrant(connection, warrant, self.now())
+            yield Transaction(connection, before + 1, self.now(), warrant.source if warrant else None)
             await self.conclude(connection, before + 1, start)
 
     async def conclude(self, connection: AsyncConnection, generation: int, start: float) -> None:

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.errors import StoreError
-from dnsvip.store.database.database import BUSY_SECONDS, Database, current_generation, generation_of
+from dnsvip.store.database.database import BUSY_SECONDS, Database, generation_of, looked_at
 from dnsvip.store.database.file_watch import FileWatch, Replaced
 
 CHANNEL = "dnsvip"
@@ -137,7 +137,7 @@ async def _ask(
         silent = asyncio.get_running_loop().call_later(SILENT_SECONDS, cut)
         try:
             with database.translating():
-                seen.put_nowait(await current_generation(connection))
+                seen.put_nowait(await looked_at(connection, database.clock))
         finally:
             silent.cancel()
         await _wait(woken, SLOW_POLL_SECONDS)

@@ -28,6 +28,7 @@ from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.zone_changes import ZoneDiffer
 from dnsvip.site.zone_keys import is_zone_step_near
 from dnsvip.store.database.damage import shown
+from dnsvip.store.following.denials import LASTING, Denials
 from dnsvip.store.following.disk import Disk
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.snapshots.snapshots import Followed
@@ -40,6 +41,7 @@ REPORT_SECONDS = 1.0
 LEASE_SECONDS = 5.0
 ADVANCE_SECONDS = 0.25
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+REPORT, ADVANCE, PRUNE = "cannot report", "cannot advance key epochs", "cannot delete old audit rows"
 REREAD_SECONDS = 2.0
 """Interval between reads of the key source while an announced key is missing from it."""
 
@@ -84,6 +86,7 @@ class SnapshotFollower:
         self._detail: Detail = dict
         self._failures: tuple[str, ...] = ()
         self._stuck = ""
+        self._denied = Denials()
         self.store: Store | None = None
         """The open database, for the node's own duties: whatever callers of the API ask, these have connections."""
         self.for_callers: Store | None = None
@@ -103,6 +106,10 @@ class SnapshotFollower:
     def instance(self) -> str:
         """What tells this process apart from others with the same name."""
         return self._instance
+
+    def now(self) -> float:
+        """The time that all nodes share, in unix seconds; before the database is open that of this machine."""
+        return time.time() if self.store is None else self.store.clock.now()
 
     @property
     def connected(self) -> bool:
@@ -174,9 +181,9 @@ class SnapshotFollower:
                 )
         if not self._from_database:
             followed = await self._read(self.store, None)
-            self._from_database, self.heard_at = True, time.time()
+            self._from_database, self.heard_at = True, self.now()
             await self._accept(followed)
-        self._connected_since = self._connected_since or time.time()
+        self._connected_since = self._connected_since or self.now()
 
     async def _read(self, store: Store, old: Snapshot | None) -> Followed:
         """The state of the database. Where this program fails at it, StoreError: the node serves what it has."""
@@ -217,7 +224,7 @@ class SnapshotFollower:
         async with aclosing(self.store.watch()) as generations:
             async for _ in generations:
                 yield await self._read(self.store, self.snapshot)
-                self._connected_since = self._connected_since or time.time()
+                self._connected_since = self._connected_since or self.now()
 
     async def _accept(self, followed: Followed) -> None:
         """Apply a state of the database; note whether it went back, and the next key-encryption key announced."""
@@ -260,12 +267,12 @@ class SnapshotFollower:
                 failures.append(text)
         self._failures = tuple(failures)
         if not failures:
-            self._applied, self._applied_at = snapshot, time.time()
+            self._applied, self._applied_at = snapshot, self.now()
         if epochs.DISPATCH in self._roles:  # keys wait for it; of others a report a second is enough, and they are many
             self._report_now.set()
 
     def _own_report(self) -> NodeReport:
-        applied, now = self._applied or Snapshot(-1), time.time()
+        applied, now = self._applied or Snapshot(-1), self.now()
         held = (epoch.key_id for keyring in applied.keyrings.values() for epoch in keyring.epochs)
         memory = self._disk.memory
         back = [memory.back] if memory.back and now < memory.back_at + BACK_SECONDS else []
@@ -278,7 +285,9 @@ class SnapshotFollower:
         own = [
             *self._failures,
             *([f"the site of the database cannot be loaded: {self._stuck}"] if self._stuck else []),
+            *self._denied.texts(but=REPORT),
             *back,
+            *([self.store.clock.complaint] if self.store and not self.store.clock.agrees else []),
         ]
         warnings = [*own, *left_out, *detail.pop("warnings", ())]
         left_out_about = [problem.where.split(".", 1) for problem in unreadable[:MOST_NAMED]]
@@ -307,12 +316,14 @@ class SnapshotFollower:
                     async with asyncio.timeout(None if self.store.is_sqlite else LEASE_SECONDS):
                         await self.store.nodes.report(self._own_report())
                         await self._reserve_lost()
-                    self.heard_at = time.time()
+                    self.heard_at = self.now()
+                    self._denied.end(REPORT)
                     if self._from_database:
-                        self._connected_since = self._connected_since or time.time()
+                        self._connected_since = self._connected_since or self.now()
                 except (StoreError, TimeoutError) as error:
-                    self._connected_since = None
-                    log.debug("cannot report", error=str(error))
+                    if not isinstance(error, LASTING):
+                        self._connected_since = None
+                    self._denied.note(REPORT, error)
                 except Exception as error:  # noqa: BLE001 - the node goes on, and names it
                     logged = _once(logged, "cannot report, a fault of the program", error)
             await _wait(self._report_now, REPORT_SECONDS)
@@ -321,7 +332,7 @@ class SnapshotFollower:
         """Reserve the slots whose keys the database has lost, so that no new key fills them."""
         lost = self._disk.memory.lost
         if lost and self.store is not None:
-            await self.store.keys.reserve(lost, f"node {self.name}", time.time())
+            await self.store.keys.reserve(lost, f"node {self.name}", self.now())
             left = tuple(slot for slot in self._disk.memory.lost if slot not in lost)
             self._disk.memory = replace(self._disk.memory, lost=left)
             self._save_now.set()
@@ -330,16 +341,17 @@ class SnapshotFollower:
         """Advance key epochs. Any node may; a node that only dispatches leaves it to the others."""
         logged = ""
         while self._roles != {epochs.DISPATCH}:
-            await asyncio.sleep(ADVANCE_SECONDS)
-            if self.store is None or self._connected_since is None:
+            await asyncio.sleep(LONGEST_PAUSE if ADVANCE in self._denied else ADVANCE_SECONDS)
+            if self.store is None or self._connected_since is None or not self.store.clock.tells_age:
                 continue
             try:
                 if self._is_step_near():
-                    for step in await self.store.keys.advance(time.time(), self._connected_since):
+                    for step in await self.store.keys.advance(self.now(), self._connected_since):
                         log.info("key epoch advanced", step=step)
+                self._denied.end(ADVANCE)
                 logged = ""
             except DnsvipError as error:
-                log.debug("cannot advance key epochs", error=str(error))
+                self._denied.note(ADVANCE, error)
             except Exception as error:  # noqa: BLE001 - the node goes on, and names it
                 logged = _once(logged, "cannot advance key epochs, a fault of the program", error)
 
@@ -349,16 +361,17 @@ class SnapshotFollower:
             await asyncio.sleep(PRUNE_SECONDS)
             keep = self._config.admin.audit
             try:
-                if self.store is not None:
-                    count = await self.store.audit.prune(time.time(), keep.keep_rows, keep.keep_days * 86_400.0)
+                if self.store is not None and self.store.clock.tells_age:
+                    count = await self.store.audit.prune(self.now(), keep.keep_rows, keep.keep_days * 86_400.0)
                     log.debug("old audit rows deleted", rows=count)
+                    self._denied.end(PRUNE)
             except DnsvipError as error:
-                log.debug("cannot delete old audit rows", error=str(error))
+                self._denied.note(PRUNE, error)
             except Exception:
                 log.exception("cannot delete old audit rows, a fault of the program")
 
     def _is_step_near(self) -> bool:
-        now, clusters = time.time(), self.snapshot.site.clusters
+        now, clusters = self.now(), self.snapshot.site.clusters
         return any(
             epochs.is_step_near(cluster, keyring.epochs, now)
             for name, keyring in self.snapshot.keyrings.items()
