@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from dnsvip.errors import StoreError
 from dnsvip.site import Client, Site
 from dnsvip.site.node_file import NodeConfig
 from dnsvip.site.plan import Change, plan
 from dnsvip.store import KeyEncryptionKey, SnapshotFollower, Store
+from dnsvip.store.database.database import Database
 from tests.patroni import as_postgres
 from tests.postgres import Postgres
 from tests.store.conftest import until
@@ -129,3 +132,33 @@ async def test_nodes_by_a_pooler_of_transactions(
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(node.close() for node in nodes))
         await store.close()
+
+
+async def test_a_pooler_that_nobody_told_of(postgres: Postgres, kek: KeyEncryptionKey, site: Site) -> None:
+    """In transaction mode without `database_listen` statements of one node are never those of another, as no two have
+    the same name; what fails says what to do."""
+    with pooler(postgres, "transaction", 1) as pooled:
+        store = await opened(pooled.direct, kek, None)
+        await store.objects.apply(plan(Site(), site, {}), "me", "site")
+        async with store._session.read() as connection:
+            names = (await connection.execute(text("SELECT name, statement FROM pg_prepared_statements"))).all()
+        writing = [name for name, statement in names if statement.startswith(("INSERT", "UPDATE", "DELETE"))]
+        assert len(writing) > 5
+        assert all(name.startswith("dnsvip_") and len(name) > 32 for name in writing)  # and not by a counter
+        direct = Database(pooled.direct)
+        pooling = Database(pooled.url)
+        with pytest.raises(StoreError, match=r"does not exist; .*`database_listen`"):
+            await _by_two_servers(pooling, direct)
+        await store.close()
+        await pooling.close()
+        await direct.close()
+
+
+async def _by_two_servers(pooling: Database, direct: Database) -> None:
+    """The pooler gets another connection to the server meanwhile, as it may with each transaction."""
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
+    for _ in range(2):
+        async with pooling.read() as connection:
+            await connection.execute(text("SELECT 1"))
+        async with direct.write_unordered() as connection:
+            await connection.execute(text(f"{query}current_database() AND application_name = 'dnsvip'"))

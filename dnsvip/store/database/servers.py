@@ -7,6 +7,8 @@ still says that it accepts them: it is known by its timeline, which rises with e
 
 from __future__ import annotations
 
+import functools
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -104,6 +106,7 @@ class Servers:
         settings = {"application_name": "dnsvip"}
         connection = await asyncpg.connect(
             url,
+            connection_class=_naming(),
             target_session_attrs=target,
             server_settings=settings,
             **self._timeouts,
@@ -131,6 +134,19 @@ class Servers:
         with suppress(asyncpg.PostgresError):  # a service that only looks like PostgreSQL
             theirs, _ = await connection.fetchrow(_GREETING.format(wanted), timeout=LEAST_CONNECT_SECONDS)
             self._clock.saw(theirs, asked)
+
+
+@functools.cache
+def _naming() -> type[asyncpg.Connection]:
+    """A connection whose prepared statements nobody else has by their names. The driver counts them up, so behind a
+    pooler of transactions that nobody told of a node might execute that of another one."""
+    import asyncpg  # noqa: PLC0415 - not needed with SQLite
+
+    class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+        def _get_unique_id(self, prefix: str) -> str:
+            return f"dnsvip_{prefix}_{secrets.token_hex(16)}"
+
+    return Connection
 
 
 class Timelines:
