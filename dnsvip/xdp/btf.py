@@ -111,6 +111,11 @@ class Btf:
         if kind == ARRAY:
             element, _, length = self._words(number, 3, 3)
             return f"{nested(element)}[{length}]"
+        if kind == VARIABLE:
+            return f"{name}:{nested(size)}"
+        if kind == SECTION:
+            parts = (self._words(number, 3 + 3 * n, 3) for n in range(count))
+            return f"section {name}/{size}{{{','.join(f'{nested(part)}@{offset}' for part, offset, _ in parts)}}}"
         if kind in (STRUCT, UNION):
             members = (self._words(number, 3 + 3 * n, 3) for n in range(count))
             body = ",".join(f"{self._name(label)}@{offset}:{nested(type_)}" for label, type_, offset in members)

@@ -27,6 +27,8 @@ from dnsvip.xdp.maps import Map
 
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
 """Return values of an XDP program (enum xdp_action)."""
+ALONE = ".data."
+"""How the names of sections begin that hold one variable each."""
 ROOM = 256
 """Bytes that a program may add to a packet in `run`."""
 
@@ -133,7 +135,7 @@ class Object:
         self._handle = handle
         self._name = name
         self._programs = {library().bpf_program__name(handle).decode(): handle for handle in self._handles("program")}
-        self._maps = {library().bpf_map__name(handle).decode(): handle for handle in self._handles("map")}
+        self._maps = {_named(handle): handle for handle in self._handles("map")}
 
     @classmethod
     def open(cls, name: str, data: bytes | None = None) -> Self:
@@ -195,7 +197,7 @@ class Object:
         section, offset, size = self.btf.variable(name)
         if size != len(value):
             raise PlatformError(f"{self._name}: variable {name} has {size} bytes, not {len(value)}")
-        handle = next((h for n, h in self._maps.items() if n.endswith(section)), None)
+        handle = next((h for n, h in self._maps.items() if section in (ALONE + n, "." + n.rpartition(".")[2])), None)
         if handle is None:
             raise PlatformError(f"{self._name}: no section {section}")
         length = ctypes.c_size_t()
@@ -238,3 +240,9 @@ class Object:
         while handle:
             yield handle
             handle = next_handle(self._handle, handle)
+
+
+def _named(handle: int) -> str:
+    """The name of a map; that of a section of one variable (ALONE in types.h) is the variable's."""
+    name: str = library().bpf_map__name(handle).decode()
+    return name.removeprefix(ALONE)

@@ -25,10 +25,12 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, __
     pairs SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } events SEC(".maps");
 const volatile __u32 verdict = XDP_DROP;
+struct pair alone SEC(".data.alone");
 SEC("xdp") int judge(struct xdp_md *context)
 {
     __u32 key = 7;
     struct pair *found = bpf_map_lookup_elem(&pairs, &key);
+    alone.small++;
     if (found) {
         __u64 seen = found->large;
         bpf_ringbuf_output(&events, &seen, sizeof seen, 0);
@@ -120,11 +122,27 @@ def test_size_and_reuse(opened: Object, tmp_path: Path) -> None:
         assert second.map("pairs").id == pairs.id
 
 
+def test_variable_with_a_section_of_its_own(opened: Object, tmp_path: Path) -> None:
+    """It is a map with one entry, by the variable's name: it can be set before loading, read and taken over."""
+    with opened:
+        opened.set_variable("alone", struct.pack("<H22x", 5))
+        opened.load()
+        opened.program("judge").run(bytes(64))
+        alone = opened.map("alone")
+    second = Object.open("some", compiled(SOURCE, tmp_path))
+    second.reuse("alone", alone)
+    with second:
+        second.load()
+        second.program("judge").run(bytes(64))
+    assert struct.unpack("<H22x", alone.get(bytes(4)) or b"") == (7,)
+
+
 def test_layout_of_a_map(opened: Object, tmp_path: Path) -> None:
     """Two maps have the same layout exactly where every field of key and value is the same."""
     other = Object.open("some", compiled(SOURCE.replace("__u8 left, right", "__u8 right, left"), tmp_path))
     same = Object.open("some", compiled(SOURCE, tmp_path))
-    assert opened.layout("pairs") == same.layout("pairs") != other.layout("pairs")
+    for name in ("pairs", "alone"):
+        assert opened.layout(name) == same.layout(name) != other.layout(name)
     for each_object in (opened, other, same):
         each_object.close()
 

@@ -31,7 +31,7 @@ static __always_inline struct bucket_set *set_of(struct holder *holder, const st
 							  bpf_be64_to_cpu(key->source[0]);
 	}
 	holder->label = LABEL_TAKEN | kind << LABEL_KIND | label;
-	number = mixed(nh(holder->number, l->key[2]), l->key[5]) & l->bucket_mask;
+	number = mixed(nh(holder->number, &l->key[2]), l->key[5]) & l->bucket_mask;
 	return kind == HOLDER_CLIENT ? bpf_map_lookup_elem(&client_buckets, &number) :
 				       bpf_map_lookup_elem(&source_buckets, &number);
 }

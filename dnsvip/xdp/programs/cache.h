@@ -14,7 +14,7 @@ static __always_inline struct decoded *decoded_at(const struct lanes *l, __u64 h
 /* The hash of an address without its tag. */
 static __always_inline __u64 body_hash(const struct lanes *l, struct wide address, struct wide mask)
 {
-	return mixed(nh(address.hi & mask.hi, l->key[0]) + nh(address.lo & mask.lo, l->key[1]), l->key[5]);
+	return mixed(nh(address.hi & mask.hi, &l->key[0]) + nh(address.lo & mask.lo, &l->key[1]), l->key[5]);
 }
 
 static __always_inline __u64 decoded_check(const struct decoded *d)

@@ -434,29 +434,41 @@ int dispatch(struct xdp_md *ctx)
 {
 	struct site *site = current_site();
 	struct config *c = settings();
-	struct work *w = work();
+	struct pace *own = pace();
 	struct straight *head;
+	struct work *w;
 	__u32 flags;
 	int action;
 
-	if (!site || !c || !w)
+	if (!site || !own)
 		return XDP_PASS;
-	read_clock(w, c);
-	if (site->shares) {
-		w->step = 0;
+	read_clock(own, c);
+	if (unlikely(site->shares))
 		unwrap(ctx);
-	}
 	if (!(c->sample | c->watched)) {
-		action = LEFT;
 		head = straight_head(ctx, &flags);
-		if (head && !(flags & (FIN | RST)))
-			action = unlikely(flags & SYN) ? follow_opening(ctx, w, site, c, flags) :
-							 follow_established(ctx, w, site, c, head);
-		else if (piece_bytes(ctx))
-			action = drop_piece(ctx, w, site, c);
-		if (action >= 0)
-			return action;
+		if (!head)
+			flags = NO_HEAD;
+		else if (likely(!(flags & (FIN | SYN | RST)))) {
+			action = follow_established(ctx, own, site, head);
+			if (action >= 0)
+				return action;
+		}
+	} else {
+		flags = FIN; /* no straight way */
 	}
+	w = work();
+	if (!w)
+		return XDP_PASS;
+	w->now = own->now;
+	w->seconds = own->seconds;
+	action = LEFT;
+	if (flags == NO_HEAD)
+		action = piece_bytes(ctx) ? drop_piece(ctx, w, site, c) : LEFT;
+	else if ((flags & (FIN | SYN | RST)) == SYN)
+		action = follow_opening(ctx, w, site, c, flags);
+	if (action >= 0)
+		return action;
 	return take_long_way(ctx, w, site, c);
 }
 

@@ -154,6 +154,7 @@ static __always_inline long look_up_hop(struct xdp_md *ctx, struct hop *hop, con
 	if (result)
 		return result;
 	hop->interface = way.ifindex;
+	hop->back = way.ifindex == ctx->ingress_ifindex;
 	__builtin_memcpy(hop->destination, way.dmac, 6);
 	__builtin_memcpy(hop->source, way.smac, 6);
 	hop->known = 1;
@@ -184,7 +185,7 @@ static __always_inline int send_from(struct xdp_md *ctx, struct ethhdr *link, co
 	/* Both addresses, in two words. */
 	__builtin_memcpy(__builtin_assume_aligned(link, 8),
 			 __builtin_assume_aligned((const void *)hop + offsetof(struct hop, destination), 8), 12);
-	if (hop->interface == ctx->ingress_ifindex)
+	if (hop->back)
 		return XDP_TX;
 	return bpf_redirect(hop->interface, 0);
 }

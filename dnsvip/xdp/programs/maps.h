@@ -38,13 +38,7 @@ struct config {
 	__u32 unused;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct config);
-} config SEC(".maps");
+struct config config ALONE("config");
 
 struct site_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -307,13 +301,7 @@ struct {
 	__type(value, __u32);
 } spare SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct lanes);
-} lanes SEC(".maps");
+struct lanes lanes ALONE("lanes");
 
 /* How many established flows the clients have, by place_of. */
 struct {
@@ -438,7 +426,7 @@ struct {
 struct hop {
 	__u64 until; /* unix nanoseconds */
 	__u32 interface;
-	__u32 unused;
+	__u32 back; /* it is the one that packets come from */
 	__u8 destination[6];
 	__u8 source[6];
 	__u32 known; /* ever resolved */

@@ -85,7 +85,7 @@ static __always_inline int open_flow(struct xdp_md *ctx, struct work *w, const s
 	server = &site->servers[number];
 	if ((server->mode == MODE_NAT) | (straight_size(head) > server->path_mtu))
 		return LEFT;
-	hop = straight_hop(w, number);
+	hop = straight_hop(number, w->now);
 	if (!hop)
 		return LEFT;
 	if (site->tiers[j->tier & (MAX_TIERS - 1)].interval && take_rate(j->tier)) /* over the rate: no token is taken */
@@ -124,7 +124,7 @@ static __noinline int follow_opening(struct xdp_md *ctx, struct work *w, const s
 		return LEFT;
 	begin(w, site, head, flags);
 	if (!goes_to(w->cluster, site, &w->packet.key)) {
-		action = turn_to(ctx, w, site, c, &w->packet.key);
+		action = turn_to(ctx, &w->cluster, site, head);
 		if (action)
 			return action;
 	}

@@ -211,6 +211,8 @@ __noinline int unwrap(struct xdp_md *ctx)
 	__u64 made;
 	int four;
 
+	if (w)
+		w->step = 0;
 	if (!site || !w || !(site->peers.key[0] | site->peers.key[1]) || parse_ethernet(ctx, &p) != ETH_P_IPV6)
 		return 0;
 	at = p.network;

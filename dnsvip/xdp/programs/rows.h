@@ -58,9 +58,11 @@ static __always_inline struct flow *record_of(const struct lanes *l, __u32 word)
 static __always_inline int is_same(const struct flow_key *a, const struct flow_key *b)
 {
 	const __u64 *x = (const void *)&a->source_port, *y = (const void *)&b->source_port; /* to the end; `zero` is */
+	__u64 difference = (a->source[1] ^ b->source[1]) | (a->destination[1] ^ b->destination[1]) |
+			   (a->source[0] ^ b->source[0]) | (a->destination[0] ^ b->destination[0]) | (*x ^ *y);
 
-	return !((a->source[1] ^ b->source[1]) | (a->destination[1] ^ b->destination[1]) | (a->source[0] ^ b->source[0]) |
-		 (a->destination[0] ^ b->destination[0]) | (*x ^ *y));
+	opaque(difference); /* else clang makes a branch of each part */
+	return !difference;
 }
 
 static __always_inline struct row *row_at(__u32 number)

@@ -7,6 +7,7 @@
 #include "policing.h"
 
 #define LEFT (-1)
+#define NO_HEAD (1U << 31) /* in place of TCP flags */
 
 /* Of a TCP segment or a datagram of IPv6, without tags and extension headers. Two bytes before the frame are part of it, as
  * clang reads what is not aligned in the structure byte by byte. */
@@ -129,14 +130,17 @@ static __always_inline int goes_to(__u32 cluster, const struct site *site, const
 	return cluster < MAX_CLUSTERS && has_prefix_of(&site->clusters[cluster], key);
 }
 
-/* Finds the cluster that the packet with a key goes to, another one than that of the packet before; returns 0 then, and
+/* Finds the cluster that the packet with a head goes to, another one than that of the packet before; returns 0 then, and
  * else the XDP action for a packet to none, or LEFT. */
-static __always_inline int turn_to(struct xdp_md *ctx, struct work *w, const struct site *site, const struct config *c,
-				   const struct flow_key *key)
+static __noinline int turn_to(struct xdp_md *ctx, __u32 *cluster, const struct site *site, const struct straight *head)
 {
+	const struct config *c = settings();
+	struct flow_key key;
+
 	if (!c->enclosed || site->translates || site->shares)
 		return LEFT;
-	if (cluster_of(&w->cluster, site, key) != NONE)
+	straight_key(&key, head);
+	if (cluster_of(cluster, site, &key) != NONE)
 		return 0;
 	count_straight(ctx, ACTION_PASS, REASON_NOT_OURS);
 	if (c->trace)
@@ -145,11 +149,18 @@ static __always_inline int turn_to(struct xdp_md *ctx, struct work *w, const str
 }
 
 /* The next hop to a server; NULL where it has to be looked up. */
-static __always_inline struct hop *straight_hop(const struct work *w, __u32 number)
+static __always_inline struct hop *straight_hop(__u32 number, __u64 now)
 {
 	struct hop *hop = bpf_map_lookup_elem(&hops, &number);
 
-	return unlikely(!hop || hop->until < w->now || !hop->known) ? NULL : hop;
+	return unlikely(!hop || hop->until < now || !hop->known) ? NULL : hop;
+}
+
+/* Drops a frame that has no room for another header. */
+static __noinline int drop_unsent(void)
+{
+	count_side(SIDE_NOT_SENT);
+	return XDP_DROP;
 }
 
 /* Sends the frame with a head and a packet of this size to a server, in another header. `hash`: selects the outer source address. */
@@ -161,10 +172,8 @@ static __always_inline int send_inside(struct xdp_md *ctx, struct straight *head
 
 	if (dscp != NO_DSCP)
 		class = dscp << 2 | (class & 3);
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(head->ip))) {
-		count_side(SIDE_NOT_SENT);
-		return XDP_DROP;
-	}
+	if (unlikely(bpf_xdp_adjust_head(ctx, -(int)sizeof(head->ip))))
+		return drop_unsent();
 	head = straight_bytes(ctx);
 	if (!head)
 		return XDP_DROP;

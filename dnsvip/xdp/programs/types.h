@@ -23,6 +23,11 @@ enum absent {
 #define AF_INET 2
 #define AF_INET6 10
 
+/* A map with one entry, as a global variable: programs have its address as a constant, where a look-up takes a dozen
+ * instructions. It is mappable, so it starts at a page, and its cache lines are whole. */
+#define ALONE(name) SEC(".data." name) __attribute__((aligned(64)))
+
+#define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Hides from clang where a number comes from, so that a bound the verifier has seen stays in force. */

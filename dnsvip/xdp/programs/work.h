@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The working memory of one packet: per processor, so that the stack stays small. Nothing in it outlives the packet
- * but the cached second and cluster. */
+ * but the cached cluster. */
 #pragma once
 #include "maps.h"
 #include "aes.h"
@@ -38,8 +38,7 @@ struct address_verdict {
 enum again { AGAIN_NOT, AGAIN_UNANSWERED, AGAIN_ANSWERED };
 
 struct work {
-	__u64 now; /* unix nanoseconds */
-	__u64 second_start;
+	__u64 now; /* unix nanoseconds, */
 	__u32 seconds;
 	__u32 cluster; /* of the packet before */
 	__u8 maybe_decoded;   /* the packet's destination may be in the decode cache */
@@ -100,6 +99,22 @@ struct {
 	__type(value, struct work);
 } works SEC(".maps");
 
+/* All that a packet of an established flow needs to have of its own processor's, in one line. */
+struct pace {
+	__u64 now; /* unix nanoseconds */
+	__u64 second_start;
+	__u32 seconds;
+	__u32 cluster; /* of the packet before */
+	struct counter known; /* what the straight way of established flows has forwarded; in no other counter */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pace);
+} paces SEC(".maps");
+
 /* The last verdict, for tests (config.trace). */
 struct last {
 	__u32 reason;
@@ -108,25 +123,21 @@ struct last {
 	__u32 held;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct last);
-} last SEC(".maps");
+struct last last ALONE("last");
 
 static __always_inline void trace(__u32 reason, __u32 action, __u32 server, __u32 held)
 {
-	__u32 key = 0;
-	struct last *l = bpf_map_lookup_elem(&last, &key);
+	last.reason = reason;
+	last.action = action;
+	last.server = server;
+	last.held = held;
+}
 
-	if (!l)
-		return;
-	l->reason = reason;
-	l->action = action;
-	l->server = server;
-	l->held = held;
+static __always_inline struct pace *pace(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&paces, &key);
 }
 
 static __always_inline struct work *work(void)
@@ -138,9 +149,7 @@ static __always_inline struct work *work(void)
 
 static __always_inline struct config *settings(void)
 {
-	__u32 key = 0;
-
-	return bpf_map_lookup_elem(&config, &key);
+	return &config;
 }
 
 static __always_inline struct site *current_site(void)
@@ -161,17 +170,17 @@ static __always_inline void count_side(__u32 side)
 
 /* Reads the clock once per packet: ticks of some milliseconds, which cost a load. (The kernel's coarse clock is as fine, at
  * the price of a call and three cache lines.) */
-static __always_inline void read_clock(struct work *w, const struct config *c)
+static __always_inline void read_clock(struct pace *own, const struct config *c)
 {
 	__u64 now = c->now;
 
 	if (!now)
 		now = (c->tick ? bpf_jiffies64() * c->tick : bpf_ktime_get_coarse_ns()) + c->clock_offset;
 
-	w->now = now;
-	if (now - w->second_start >= NANOSECONDS) {
-		w->seconds = now / NANOSECONDS;
-		w->second_start = w->seconds * NANOSECONDS;
+	own->now = now;
+	if (unlikely(now - own->second_start >= NANOSECONDS)) {
+		own->seconds = now / NANOSECONDS;
+		own->second_start = own->seconds * NANOSECONDS;
 	}
 }
 

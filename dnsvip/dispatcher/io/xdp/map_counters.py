@@ -18,6 +18,8 @@ from dnsvip.xdp.structs import number_of, u32
 
 ETHERNET = 14
 """Bytes of a frame before its packet."""
+STRAIGHT = "known", "forward"
+"""The reason and action of what the straight way of established flows counts by itself (`struct pace`)."""
 
 
 class Sent(NamedTuple):
@@ -47,25 +49,27 @@ class MapCounters:
 
     def by_action(self) -> PairCounts:
         """Packets by reason and action; every packet is in exactly one."""
-        reasons, actions = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")
-        unpack, each = TYPES.struct("counter").unpack, self._maps["counters"].get_each
         return {
-            reason: {
-                action: sum(
-                    unpack(value)["packets"] for value in each(u32(reasons[reason] + len(reasons) * actions[action]))
-                )
-                for action in by_action
-            }
+            reason: {action: self._counted(reason, action).packets for action in by_action}
             for reason, by_action in zero_counts().items()
         }
 
     def forwarded(self) -> Forwarded:
         """All packets that were forwarded, and their bytes without the link's header."""
-        reasons, forward = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")["forward"]
-        unpack, each = TYPES.struct("counter").unpack, self._maps["counters"].get_each
-        counters = [unpack(v) for number in reasons.values() for v in each(u32(number + len(reasons) * forward))]
-        packets = sum(counter["packets"] for counter in counters)
-        return Forwarded(packets, sum(counter["bytes"] for counter in counters) - ETHERNET * packets)
+        counted = [self._counted(reason, "forward") for reason in TYPES.words("reason", "REASON_")]
+        packets = sum(each.packets for each in counted)
+        return Forwarded(packets, sum(each.bytes for each in counted) - ETHERNET * packets)
+
+    def _counted(self, reason: str, action: str) -> Forwarded:
+        """The packets with one reason and one action, and the bytes of their frames."""
+        reasons, actions = TYPES.words("reason", "REASON_"), TYPES.words("action", "ACTION_")
+        values = self._maps["counters"].get_each(u32(reasons[reason] + len(reasons) * actions[action]))
+        if (reason, action) == STRAIGHT:
+            known = TYPES.struct("pace").members["known"].offset
+            values += [value[known:] for value in self._maps["paces"].get_each(u32(0))]
+        unpack = TYPES.struct("counter").unpack
+        counters = [unpack(value) for value in values]
+        return Forwarded(sum(each["packets"] for each in counters), sum(each["bytes"] for each in counters))
 
     def auxiliary(self) -> dict[str, int]:
         """Events that are counted beside a packet's one reason (enum side)."""

@@ -93,7 +93,7 @@ class Kernel:
         self.writer = MapWriter(maps, programs)
         self.writer.settings(trace=1, user_space=1)
         hop = TYPES.struct("hop").pack_sparse(
-            until=(1 << 64) - 1, interface=LOOPBACK, destination=SERVER_LINK[:6], source=OUR_LINK[:6], known=1
+            until=(1 << 64) - 1, interface=LOOPBACK, back=1, destination=SERVER_LINK[:6], source=OUR_LINK[:6], known=1
         )
         for number in range(TYPES.constants("bounds")["MAX_SERVERS"]):
             maps["hops"].put(u32(number), hop)

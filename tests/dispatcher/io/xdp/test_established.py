@@ -15,6 +15,7 @@ from dnsvip.dispatcher.io.xdp.kernel_types import TYPES
 from dnsvip.dispatcher.io.xdp.table import LEAST_DECODED, records, sizes
 from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.site import Excess, Per, Policing, Site
+from dnsvip.xdp.objects import XDP_REDIRECT, XDP_TX
 from dnsvip.xdp.structs import u32
 from tests.dispatcher.build import (
     ACK,
@@ -106,6 +107,23 @@ def test_established_flows_go_the_straight_way(ready: Kernel, per: Per | None) -
     finally:
         os.sched_setaffinity(0, processors)
     assert seen == [45_000, 45_000, 40_000, 40_000, 45_000 if policing else 40_000]
+
+
+@pytest.mark.parametrize("tier", ["gold", "tunnel"])
+@pytest.mark.parametrize("back", [0, 1])
+def test_interface_of_the_next_hop(ready: Kernel, tier: str, back: int) -> None:
+    """A packet goes back out of the interface that it came from, or is redirected to the server's, on each way."""
+    hops, hop = ready.maps["hops"], TYPES.struct("hop")
+    before = [hops.get(u32(number)) or b"" for number in range(hops.max_entries)]
+    for number, value in enumerate(before):
+        hops.put(u32(number), hop.pack(**hop.unpack(value) | {"back": back}))
+    try:
+        frames = [frame_of(segment(address(tier, 1001), flags, 46_000)) for flags in (SYN, ACK, ACK, ACK | FIN)]
+        actions = {ready.run(frame, START)[0] for frame in frames}
+    finally:
+        for number, value in enumerate(before):
+            hops.put(u32(number), value)
+    assert actions == {XDP_TX if back else XDP_REDIRECT}
 
 
 def test_flow_of_a_removed_cluster_goes_on(ready: Kernel) -> None:
