@@ -89,6 +89,7 @@ async def test_audit_rows_of_people_outlive_those_of_primaries(
     monkeypatch.setattr(audit_pruning, "PRUNED_AT_ONCE", 7)
     monkeypatch.setattr(audit_pruning, "PRUNING_PAUSE", 0.0)
     day, now = 86_400.0, 2_000_000_000.0
+    monkeypatch.setattr(audit_pruning, "ENDLESS_SECONDS", day)
     people = {0, 3, 40, 60}
     async with store._session.write_unordered() as connection:
         for number in range(100):
@@ -103,10 +104,29 @@ async def test_audit_rows_of_people_outlive_those_of_primaries(
     assert await left() == [f"z{number}" for number in sorted({*people, *range(75, 100)})]
     assert len(await store.audit.rows(1000)) == 30, "and one that says so"
     await store.audit.prune(now, 6, 400 * day)
-    assert await left() == [f"z{number}" for number in sorted({*people, *range(89, 100)})], "those of a day stay"
+    assert await left() == [f"z{number}" for number in sorted({*people, *range(89, 100)})], "those of some time stay"
     await store.audit.prune(now, 2, 400 * day)
     assert await left() == ["z40", "z60", *(f"z{number}" for number in range(89, 100))]
     assert await store.audit.prune(now, 6, 400 * day) == 0
+
+
+async def test_audit_rows_of_primaries_fill_no_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a primary, or a catalog, makes in a day is bounded too: those beyond `keep_rows` go after an hour, those of
+    people stay for a day. Of a zone that was transferred a row has no long texts."""
+    monkeypatch.setattr(audit_pruning, "LEAST_ROWS", 5)
+    hour, now = 3600.0, 2_000_000_000.0
+    zone = json.dumps({"text": "x" * 3000})
+    async with store._session.write_unordered() as connection:
+        for number in range(60):
+            who = "me" if number % 10 == 0 else "transfer (2001:db8::53)"
+            entry = AuditEntry("~", "zone", f"z{number}", zone, zone)
+            await record(connection, who, now - (59 - number) * hour / 10, number + 1, [entry])
+    assert await store.audit.prune(now, 20, 400 * 24 * hour) == 40
+    rows = await store.audit.rows(1000)
+    people = [row for row in rows if row.actor == "me"]
+    assert [row.name for row in people] == ["z50", "z40", "z30", "z20", "z10", "z0"]
+    assert all(row.after and len(row.after["text"]) == 3000 for row in people)
+    assert [len(str(row.after)) < 200 for row in rows if row.actor.startswith("transfer")] == [True] * 13
 
 
 async def test_who_was_away_for_deleted_audit_rows_loads_everything(
@@ -115,7 +135,7 @@ async def test_who_was_away_for_deleted_audit_rows_loads_everything(
     """A follower from before rows that were deleted between others has what they told of: here a zone that a catalog
     made and removed."""
     monkeypatch.setattr(audit_pruning, "LEAST_ROWS", 1)
-    monkeypatch.setattr(audit_pruning, "LEAST_SECONDS", -60.0)
+    monkeypatch.setattr(audit_pruning, "ENDLESS_SECONDS", -60.0)
     old = await filled.snapshots.load()
     zone = replace(next(iter(site.zones.values())), name="other.test", text="")
     await filled.objects.apply([put("zone", zone)], "catalog (catalog.test)", "api")

@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping, ScalarSelect, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dnsvip.site.plain import JsonObject
-from dnsvip.store.access.audit_pruning import prune
+from dnsvip.store.access.audit_pruning import TRANSFER, prune
 from dnsvip.store.access.audit_search import AuditSearch, VisibleKinds
 from dnsvip.store.access.paging import beginning_within, size
 from dnsvip.store.database.aside import aside
@@ -39,10 +39,10 @@ LONGEST_TEXT = 128
 """Characters of a text that stays in a longer form."""
 
 
-def shortened(form: str | None) -> str | None:
-    """The JSON of an object as an audit row keeps it: in a large one each long text is its digest and its length, and
-    so is each list and table that is still too large."""
-    if form is None or len(form) <= LONGEST_FORM:
+def shortened(form: str | None, whole_until: int = LONGEST_FORM) -> str | None:
+    """The JSON of an object as an audit row keeps it: in one of more than `whole_until` characters each long text is
+    its digest and its length, and so is each list and table that is still too large."""
+    if form is None or len(form) <= whole_until:
         return form
     whole = json.loads(form)
     short = _short(whole)
@@ -169,7 +169,9 @@ async def record(
     if entries:
         head = {"actor": actor, "at": at, "generation": generation, "source": bounded(source)}
         large = sum(size(entry.before, entry.after) for entry in entries) > LARGE
-        rows = await aside(large, lambda: [head | _row(entry) for entry in entries])
+        # What a primary sent is its own, and it may send other zones without end.
+        whole_until = LONGEST_TEXT if actor.startswith(TRANSFER) else LONGEST_FORM
+        rows = await aside(large, lambda: [head | _row(entry, whole_until) for entry in entries])
         await connection.execute(insert(audit), rows)
 
 
@@ -186,8 +188,9 @@ def bounded(source: str | None) -> str | None:
     return None if source is None else source[:LONGEST_SOURCE]
 
 
-def _row(entry: AuditEntry) -> dict[str, Any]:
-    return asdict(entry) | {"before": shortened(entry.before), "after": shortened(entry.after)}
+def _row(entry: AuditEntry, whole_until: int) -> dict[str, Any]:
+    before, after = (shortened(form, whole_until) for form in (entry.before, entry.after))
+    return asdict(entry) | {"before": before, "after": after}
 
 
 def stamp_of(generation: Any) -> ScalarSelect[Any]:

@@ -21,13 +21,17 @@ from dnsvip.store.database.tables import audit
 LEAST_SECONDS, LEAST_ROWS = 86_400.0, 1000
 """What stays for nodes that were away: rows of a day, and some whatever their age."""
 
+ENDLESS_SECONDS = 3600.0
+"""What stays of rows that are not of people: a catalog that has other zones each time makes a hundred million a day."""
+
 PRUNED_AT_ONCE, PRUNING_PAUSE = 5000, 0.25
 """Rows deleted in one transaction, and seconds until the next: others' changes come between."""
 
 GAP = "audit"
 """The kind of a row that says that rows of transfers, catalogs and updates up to it have been deleted."""
 
-ENDLESS = ("transfer (", "catalog (", "catalogs", "signed transfers", "tsig ", "client ")
+TRANSFER = "transfer ("
+ENDLESS = (TRANSFER, "catalog (", "catalogs", "signed transfers", "tsig ", "client ")
 """How the actors of rows begin that no person waits for. No token and no user has such a name."""
 
 _MARK = {
@@ -43,8 +47,8 @@ _MARK = {
 
 async def prune(session: Session, now: float, keep_rows: int, keep_seconds: float) -> int:
     """Delete the oldest rows: those older than `keep_seconds` before `now` (unix seconds), and where there are more
-    than `keep_rows`, of those older than LEAST_SECONDS first what is not of people, and of people's what is beyond
-    `keep_rows` by itself; their number.
+    than `keep_rows`, first what is not of people and older than ENDLESS_SECONDS, and of people's what is older than
+    LEAST_SECONDS and beyond `keep_rows` by itself; their number.
 
     The newest LEAST_ROWS stay whatever their age. Ages count from the newest row where that is older than `now`: a
     clock that is wrong does not make them old. Nor does a row of a wrong time make people's old: they go in the order
@@ -61,7 +65,7 @@ async def prune(session: Session, now: float, keep_rows: int, keep_seconds: floa
             old = max(old, await _first_young(connection, beyond, now - LEAST_SECONDS, now))
     count = await _delete_before(session, old)
     if excess > count:
-        count += await _delete_endless(session, excess - count, kept, now - LEAST_SECONDS)
+        count += await _delete_endless(session, excess - count, kept, now - ENDLESS_SECONDS)
     return count
 
 
