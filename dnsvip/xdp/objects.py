@@ -31,6 +31,8 @@ ALONE = ".data."
 """How the names of sections begin that hold one variable each."""
 ROOM = 256
 """Bytes that a program may add to a packet in `run`."""
+MOST_MAPS = 64
+"""Maps that one program can use (MAX_USED_MAPS)."""
 
 
 @cache
@@ -81,6 +83,14 @@ class Program:
         info = ProgramInfo()
         query_info(self.fd, info)
         return info
+
+    @property
+    def map_ids(self) -> frozenset[int]:
+        """The kernel's numbers of the maps that it uses itself."""
+        numbers = (ctypes.c_uint32 * MOST_MAPS)()
+        info = ProgramInfo(nr_map_ids=MOST_MAPS, map_ids=ctypes.addressof(numbers))
+        query_info(self.fd, info)
+        return frozenset(numbers[: info.nr_map_ids])
 
     def pin(self, path: Path) -> None:
         """Pin the program in bpffs; raises KernelRefused."""

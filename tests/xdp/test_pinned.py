@@ -44,6 +44,7 @@ def test_maps_are_taken_over(bpffs: Path, tmp_path: Path) -> None:
     first = loaded(tmp_path, bpffs / "plane")
     assert not first.taken
     first.maps["flows"].put(b"flow", b"srv1")
+    first.tidy()
     first.close()
     second = loaded(tmp_path, bpffs / "plane")
     assert second.unchanged
@@ -55,6 +56,7 @@ def test_other_layout_is_a_new_map(bpffs: Path, tmp_path: Path) -> None:
     """A map whose value type has changed is created again, the others stay, and `tidy` removes the old one."""
     first = loaded(tmp_path, bpffs / "plane")
     first.maps["flows"].put(b"flow", b"srv1")
+    first.tidy()
     second = loaded(tmp_path, bpffs / "plane", SOURCE.replace("__u32 server", "__u32 server, port"))
     assert second.taken == {"counters"}
     assert second.carry("flows") == 0
@@ -66,23 +68,52 @@ def test_other_layout_is_a_new_map(bpffs: Path, tmp_path: Path) -> None:
 
 def test_other_size_carries_over(bpffs: Path, tmp_path: Path) -> None:
     """A map of which only the size has changed gets the contents of the old one."""
-    loaded(tmp_path, bpffs / "plane").maps["flows"].put(b"flow", b"srv1")
+    first = loaded(tmp_path, bpffs / "plane")
+    first.maps["flows"].put(b"flow", b"srv1")
+    first.tidy()
     larger = loaded(tmp_path, bpffs / "plane", entries=16)
     assert larger.carry("flows") == 1
     assert larger.maps["flows"].get(b"flow") == b"srv1"
 
 
+def test_what_a_killed_load_has_left_is_not_taken_over(bpffs: Path, tmp_path: Path) -> None:
+    """Maps whose program has never been in place hold nothing: those of the attached program are carried over. Once
+    the program that uses them is in place, they stay."""
+    first = loaded(tmp_path, bpffs / "plane")
+    first.maps["flows"].put(b"flow", b"srv1")
+    first.tidy()
+    loaded(tmp_path, bpffs / "plane", entries=16).close()
+    again = loaded(tmp_path, bpffs / "plane", entries=16)
+    assert again.taken == {"counters"}
+    assert again.carry("flows") == 1
+    again.tidy()
+    assert sorted(path.name for path in (bpffs / "plane").iterdir()) == sorted(
+        path.name for path in again.paths.values()
+    )
+    assert loaded(tmp_path, bpffs / "plane", entries=16).unchanged
+
+
+def test_killed_once_the_program_is_in_place(bpffs: Path, tmp_path: Path) -> None:
+    """The maps that the attached program uses stay, although its process did not come to its end."""
+    (tmp_path / "some.bpf.c").write_text(SOURCE.replace("ENTRIES", "8"))
+    (made,) = build.compile_all(tmp_path, tmp_path)
+    with Object.open("some", made.read_bytes()) as some:
+        load(some, bpffs / "plane")
+        some.program("judge").pin(bpffs / "plane" / "program")
+    assert loaded(tmp_path, bpffs / "plane").unchanged
+
+
 def test_maps_that_hang_together(bpffs: Path, tmp_path: Path) -> None:
     """Maps that only make sense together are all created again where one has another size."""
     group = ("flows", "counters")
-    loaded(tmp_path, bpffs / "plane", together=group)
+    loaded(tmp_path, bpffs / "plane", together=group).tidy()
     assert loaded(tmp_path, bpffs / "plane", together=group).unchanged
     assert not loaded(tmp_path, bpffs / "plane", entries=16, together=group).taken
 
 
 def test_refused_program_changes_nothing(bpffs: Path, tmp_path: Path) -> None:
     """A rejection by the verifier leaves the pins as they were."""
-    loaded(tmp_path, bpffs / "plane")
+    loaded(tmp_path, bpffs / "plane").tidy()
     before = sorted((bpffs / "plane").iterdir())
     wrong = SOURCE.replace("__u32 key = 0;", "__u32 key = *(__u32 *)(long)context->data;").replace(
         "__u32 server", "int x"

@@ -27,7 +27,7 @@ from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.link import Link, Mode
 from dnsvip.xdp.maps import HASH, LPM_TRIE, LRU_HASH, Map
 from dnsvip.xdp.objects import Object, Program
-from dnsvip.xdp.pinned import ATTACHED, PROGRAM_PIN, Loaded
+from dnsvip.xdp.pinned import PROGRAM_PIN, Loaded, is_map
 from dnsvip.xdp.platform import check_platform
 
 PROGRAM = "dispatch"
@@ -182,7 +182,7 @@ def describe(settings: DispatchSettings) -> dict[str, Any] | None:
         "program": _named(program),
         "behind": first,
         "pins": str(where.own),
-        "maps": [_described(path) for path in sorted(where.own.iterdir()) if path.name not in ATTACHED],
+        "maps": [_described(path) for path in sorted(where.own.iterdir()) if is_map(path)],
     }
     program.close()
     return description

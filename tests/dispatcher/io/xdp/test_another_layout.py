@@ -52,6 +52,7 @@ def test_flows_outlive_a_layout(bpffs: Path, tmp_path: Path, monkeypatch: pytest
         counted.append((len([*records(program.maps["flows"])]), writer.usage()[1001]))
         if data is own:
             assert "flows" not in program._loaded.taken
+        program._loaded.tidy()
         program.close()
     assert counted[0][0] == 30
     assert counted[1] == counted[0]
