@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from dnsvip.errors import PlatformError
+from dnsvip.site.node_dns import XdpSettings
 from dnsvip.site.node_file import NodeConfig
 
 OWN = 128
@@ -28,31 +30,46 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Connections that a process may hold open: of DNS over TCP, of the API, of the metrics listener."""
+    """Connections that a process may hold open: of DNS over TCP, of the API, of the metrics listener; and descriptors
+    that the DNS program in the kernel takes."""
 
     dns: int
     api: int
     metrics: int
+    kernel: int = 0
 
     @property
     def descriptors(self) -> int:
         """What they take, with what the process needs for itself."""
-        return OWN + self.dns + self.api + self.metrics
+        return OWN + self.kernel + self.dns + self.api + self.metrics
 
 
 def wanted(node: NodeConfig) -> Shares:
     """What the settings of a node ask for in the process of `serve`; DNS workers have limits of their own."""
     dns = node.dns.tcp.connections if node.dns.workers == 1 else 0
-    return Shares(dns, node.admin.limits.connections if node.admin else 0, METRICS if node.metrics.listen else 0)
+    api, metrics = node.admin.limits.connections if node.admin else 0, METRICS if node.metrics.listen else 0
+    return Shares(dns, api, metrics, _in_kernel(node.dns.xdp) if node.dns.xdp else 0)
+
+
+def _in_kernel(settings: XdpSettings) -> int:
+    """The descriptors that the DNS program's maps take; workers inherit the limit. None where there is no program: the
+    start then says why."""
+    from dnsvip.dns.io.xdp.answers import descriptors  # noqa: PLC0415 - libbpf, for those who use it
+
+    try:
+        return descriptors(settings)
+    except PlatformError:
+        return 0
 
 
 def divided(asked: Shares, descriptors: int) -> Shares:
     """What each gets of so many descriptors: all of it where that fits; else the API a quarter, DNS the rest."""
     if asked.descriptors <= descriptors:
         return asked
+    rest = descriptors - OWN - asked.kernel
     metrics = min(asked.metrics, LEAST)
-    api = min(asked.api, max(LEAST, (descriptors - OWN) // 4))
-    return Shares(min(asked.dns, max(LEAST, descriptors - OWN - api - metrics)), api, metrics)
+    api = min(asked.api, max(LEAST, rest // 4))
+    return Shares(min(asked.dns, max(LEAST, rest - api - metrics)), api, metrics, asked.kernel)
 
 
 def divide(node: NodeConfig) -> Shares:

@@ -8,49 +8,50 @@ need to be read too.
 from __future__ import annotations
 
 from array import array
-from contextlib import ExitStack
 
+from dnsvip.xdp.libbpf import KernelRefused
 from dnsvip.xdp.maps import ARRAY, Map
 from dnsvip.xdp.structs import u32
 
 AT_ONCE = 256
-"""Arrays that are put into the outer map at once, as the kernel waits for all programs each time; each is open
-meanwhile."""
+"""Arrays that are put into the outer map at once, as the kernel waits for all programs each time."""
 
 
 class SplitArray:
-    """So many arrays of `each` values, in an outer map that stays the caller's."""
+    """So many arrays of `each` values, in an outer map that stays the caller's. Each array keeps a descriptor: who
+    opens a map by its number needs CAP_SYS_ADMIN."""
 
     def __init__(self, outer: Map, value_size: int, each: int, arrays: int) -> None:
         self._each, self._size = each, value_size
         self._keys = array("I", range(each)).tobytes()
-        self._numbers = array("I")
-        """The kernel's number of each array; a descriptor of each would be too many."""
-        for first in range(0, arrays, AT_ONCE):
-            self._create(outer, first, min(AT_ONCE, arrays - first))
+        self._arrays: list[Map] = []
+        try:
+            for first in range(0, arrays, AT_ONCE):
+                self._create(outer, first, min(AT_ONCE, arrays - first))
+        except KernelRefused:
+            self.close()
+            raise
 
     def _create(self, outer: Map, first: int, count: int) -> None:
-        with ExitStack() as stack:
-            inner = [
-                stack.enter_context(Map.create(ARRAY, outer.name, 4, self._size, self._each)) for _ in range(count)
-            ]
-            keys = b"".join(u32(first + at) for at in range(count))
-            outer.put_many(keys, b"".join(u32(each.fd) for each in inner))
-            self._numbers.extend(each.id for each in inner)
+        for _ in range(count):
+            self._arrays.append(Map.create(ARRAY, outer.name, 4, self._size, self._each))
+        keys = b"".join(u32(first + at) for at in range(count))
+        outer.put_many(keys, b"".join(u32(each.fd) for each in self._arrays[first:]))
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for each in self._arrays:
+            each.close()
 
     @property
     def max_entries(self) -> int:
         """Values in all of them."""
-        return len(self._numbers) * self._each
+        return len(self._arrays) * self._each
 
     @property
     def memory(self) -> int:
         """Bytes of kernel memory in use."""
-        total = 0
-        for number in self._numbers:
-            with Map.by_id(number) as inner:
-                total += inner.memory
-        return total
+        return sum(each.memory for each in self._arrays)
 
     def put(self, first: int, values: bytes) -> None:
         """Set values that follow one another, concatenated. Programs may see half a value meanwhile."""
@@ -58,6 +59,6 @@ class SplitArray:
         while at < end:
             number, index = divmod(first + at, self._each)
             count = min(end - at, self._each - index)
-            with Map.by_id(self._numbers[number]) as inner:
-                inner.put_many(self._keys[4 * index : 4 * (index + count)], values[at * size : (at + count) * size])
+            keys = self._keys[4 * index : 4 * (index + count)]
+            self._arrays[number].put_many(keys, values[at * size : (at + count) * size])
             at += count

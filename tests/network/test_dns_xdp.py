@@ -131,11 +131,14 @@ class Pair:
         self.change(version)
         wait_until(lambda: self.dig("version.example.test", "TXT", "+short") == f'"{version}"\n')
 
-    def serve(self) -> None:
-        """Start the server; return once it answers."""
+    def serve(self, *by: str) -> None:
+        """Start the server, `by` another program; return once it answers."""
         log = self.folder / "serve.log"
         before = self.log.count("answering in the kernel")
-        process = start_on(self.server, "serve", self.node, log=log)
+        if by:
+            process = self.server.start(*by, *DNSVIP, "serve", self.node, log=log)
+        else:
+            process = start_on(self.server, "serve", self.node, log=log)
         wait_until(lambda: self.log.count("answering in the kernel") > before or process.poll() is not None, 60)
         assert process.poll() is None, self.log
         self.process = process
@@ -257,6 +260,19 @@ def test_cookies(pair: Pair, server: str) -> None:
     before = pair.answered()
     assert f"{cookie} (good)" in pair.dig("plain.example.test", "A", f"+cookie={cookie}", server=server)
     assert pair.answered() == before + 1
+
+
+def test_the_units_capabilities_are_enough(pair: Pair) -> None:
+    """A server with those of its unit has the kernel identify who has not asked before."""
+    pair.stop()
+    few = "-all,+net_bind_service,+net_admin,+bpf,+perfmon"
+    said = len(pair.log)
+    pair.serve("setpriv", f"--bounding-set={few}", f"--inh-caps={few}", "--no-new-privs")
+    numbers = iter(range(1, 250))
+    pair.until_known(lambda: pair.dig("www.example.test", "AAAA", f"+subnet=203.0.113.{next(numbers)}/32"))
+    assert "[error" not in pair.log[said:]
+    pair.stop()
+    pair.serve()
 
 
 def test_ecs_of_strangers(pair: Pair) -> None:

@@ -32,6 +32,16 @@ def test_workers_have_limits_of_their_own(tmp_path: Path) -> None:
     assert wanted(build_node(tables, tmp_path / "node.toml")) == Shares(0, 50, 0)
 
 
+def test_the_kernels_share(tmp_path: Path) -> None:
+    """The arrays of a DNS program have their descriptors before connections do; more prefixes take more."""
+    tables = {"database": "sqlite:///x", "dns": {"xdp": {"interface": "lo", "prefixes": 1 << 20}}}
+    asked = wanted(build_node(tables, tmp_path / "node.toml"))
+    assert asked.kernel > 2000
+    shares = divided(asked, asked.kernel + 512)
+    assert shares.kernel == asked.kernel
+    assert shares.descriptors <= asked.kernel + 512
+
+
 def test_a_low_limit_is_said(tmp_path: Path) -> None:
     """A node that may open too few descriptors says at its start what would be right, and answers."""
     with node(tmp_path) as served:

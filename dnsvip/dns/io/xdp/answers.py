@@ -68,6 +68,9 @@ MOST_WAITING = 4096
 """Questions that wait to be looked at, in the turn of their sources; of who has most the oldest are forgotten, and come
 again."""
 
+DESCRIPTORS = 64
+"""Of the program, its maps and rings; the arrays of prefixes and records have one each besides."""
+
 WHAT, INSTEAD = "dns.xdp", "or remove xdp from [dns]"
 
 log = structlog.get_logger()
@@ -311,6 +314,7 @@ class _Attached:
         self.samples.close()
         if self._link is not None:
             self._link.close()
+        self.feeder.close()
         self._program.close()
         self._set_cipher.close()
         for each in self._maps.values():
@@ -322,6 +326,11 @@ def _offer(server: DnsServer, takers: int, sample: Sample) -> None:
     for number, name in enumerate(TAKERS):
         if takers >> number & 1 and name in server.logs:
             server.logs[name].log.offer(sample)
+
+
+def descriptors(settings: XdpSettings) -> int:
+    """How many file descriptors a program takes; raises PlatformError where there is none."""
+    return DESCRIPTORS + pages_for(settings.prefixes) + records_for(settings.prefixes)
 
 
 def place(settings: XdpSettings) -> Place:

@@ -84,6 +84,10 @@ class Feeder:
         )
         self.prefixes.use(fast, self._addresses, same_names=True)
 
+    def close(self) -> None:
+        """Close the descriptors of its own."""
+        self.prefixes.close()
+
     # What holds for all
 
     def use(self, fast: FastPath) -> None:

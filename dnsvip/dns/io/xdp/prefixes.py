@@ -55,6 +55,11 @@ class Prefixes:
         """Bytes of kernel memory of runs and records."""
         return self._pages.array.memory + self._records.array.memory
 
+    def close(self) -> None:
+        """Close the descriptors."""
+        self._pages.array.close()
+        self._records.array.close()
+
     def use(self, fast: FastPath, generation: int, *, same_names: bool) -> None:
         """Identify as this fast path does, once `work` has been done; the program must have the generation by then."""
         self._fast, self._generation = fast, generation
