@@ -85,6 +85,9 @@ class Plane:
         self.fails = False
         self.store, self.usage = self, self
 
+    def now(self) -> float:
+        return 1000.0
+
     async def take_usage(self) -> dict[int, Used]:
         return self.amounts.pop(0) if self.amounts else {}
 
