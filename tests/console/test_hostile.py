@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.console.conftest import Open, turn
+from tests.console.conftest import DESKTOP, PHONE, Open, turn
 from tests.console.site import Site
 
 MARKUP = '"><img src="//evil.test/x" onerror="ran(1)"><svg onload="ran(2)"><script>ran(3)</script>'
 UNSEEN = "\u202e\u200b\u2028\x1b[2J\x7f" + "a" + "\u0301" * 40
 """Turns what follows around, takes no room, ends the line, controls a terminal, and stands over the lines above."""
+
+LONG = "W" * 1024
+"""As long a word as an attribute may be."""
 
 STRUCTURE = {"state", "kind", "type", "action", "actions", "next", "kinds", "mode", "algorithm", "role", "at", "since"}
 """Keys whose values are words of the program's own."""
@@ -38,6 +41,7 @@ PLACES = (
     *("tsig", "dnstokens", "keys", "nodes", "site", "tokens", "audit", "usage", "search?q=a"),
     *("explain?qname=www.example.test&source=127.0.0.1", "address?address=2001:db8:a:1::1"),
 )
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SIGNED_IN = "[document.body.innerText, ...[...document.querySelectorAll('input')].map((each) => each.value)].join()"
 
 
@@ -49,7 +53,7 @@ def spoilt(value: Any, key: str = "") -> Any:
         case list():
             return [spoilt(part, key) for part in value]
         case str() if key not in STRUCTURE:
-            return value + MARKUP + UNSEEN
+            return value + MARKUP + UNSEEN + LONG
     return value
 
 
@@ -68,7 +72,7 @@ def spoil(context: BrowserContext) -> None:
 
 def test_texts_of_others(visit: Open, at_work: Site) -> None:
     """Whatever the texts of the site are, on no page does any of them run, ask another server, turn what stands beside
-    it around, or stand over what is above it."""
+    it around, stand over what is above it, or push what is beside it out of the window."""
     page = visit(log=False)
     said, elsewhere = list[str](), list[str]()
     page.on("pageerror", lambda error: said.append(f"uncaught {error}"))
@@ -79,13 +83,17 @@ def test_texts_of_others(visit: Open, at_work: Site) -> None:
     page.reload()
     page.wait_for_selector(".shell h1")
     spoil(page.context)
-    shown = ""
+    shown, wide = "", list[str]()
     for place in PLACES:
         turn(page, place)
         expect(page.locator("#page .loading")).to_have_count(0)
         shown += page.locator("#page").inner_text()
+        for size in (PHONE, DESKTOP):
+            page.set_viewport_size(size)  # type: ignore[arg-type]
+            if page.evaluate(WIDER) > 0:
+                wide.append(place)
     page.context.unroute_all(behavior="wait")
-    assert (said, elsewhere) == ([], [])
+    assert (said, elsewhere, wide) == ([], [], [])
     assert "<script>" in shown
     assert "\\226\\128\\174" in shown
     assert not set("\u202e\u200b\u2028\x1b\x7f") & set(shown)
