@@ -33,6 +33,7 @@ from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.xdp import image
 from dnsvip.dns.io.xdp.budget import Budget, Look
 from dnsvip.dns.io.xdp.feeder import Feeder
+from dnsvip.dns.io.xdp.pace import Pace
 from dnsvip.dns.io.xdp.pages import pages_for
 from dnsvip.dns.io.xdp.ports import SharedLoad
 from dnsvip.dns.io.xdp.records import records_for
@@ -50,8 +51,6 @@ from dnsvip.xdp.objects import Object
 from dnsvip.xdp.pinned import make_folder
 from dnsvip.xdp.platform import check_platform
 
-POLL_SECONDS, IDLE_SECONDS = 0.01, 0.05
-"""How often questions are taken that the program has missed, while there are any and else."""
 MOST_AT_ONCE = 256
 """How many are taken each time: a millisecond's work."""
 SLICE_SECONDS = 0.002
@@ -59,7 +58,7 @@ SLICE_SECONDS = 0.002
 LIVE_SECONDS = 1.0
 """How often the lease is renewed."""
 WEIGH_SECONDS = 0.05
-"""How often it is looked at whether the server keeps up."""
+"""How often it is looked at whether the server keeps up; less often at rest (pace.py)."""
 LOOK_SECONDS = 5.0
 """How often the addresses of the machine are read, and the lock is tried."""
 REQUESTERS_PER_SIGNATURE = 4
@@ -103,10 +102,10 @@ class KernelAnswers:
     async def run(self) -> None:
         """Feed the program for ever."""
         lived = looked = weighed = 0.0
-        missed = 0
+        missed, pace = 0, Pace()
         while True:
-            busy = missed or self._waiting or (self._attached is not None and self._attached.feeder.prefixes.is_busy)
-            await asyncio.sleep(POLL_SECONDS if busy else IDLE_SECONDS)
+            left = missed or self._waiting or (self._attached is not None and self._attached.feeder.prefixes.is_busy)
+            await asyncio.sleep(pace.seconds(busy=bool(left)))
             now = time.monotonic()
             if now - looked >= LOOK_SECONDS:
                 looked = now
@@ -116,7 +115,7 @@ class KernelAnswers:
                 self.renew()
             if now - weighed >= WEIGH_SECONDS:
                 weighed = now
-                self._weigh(now)
+                pace.look(active=self._weigh(now) or bool(left or self._server.logs))
             if self._attached is not None:
                 missed = self._attached.missing.consume(MOST_AT_ONCE) + self._attached.samples.consume()
                 self._feed(now + SLICE_SECONDS)
@@ -154,8 +153,8 @@ class KernelAnswers:
         """Add what was answered since the last call to the server's counters; packets by what became of them."""
         return self._attached.collect(self._server) if self._attached else {}
 
-    def _weigh(self, now: float) -> None:
-        """Leave to the server what it can do (`time.monotonic`)."""
+    def _weigh(self, now: float) -> bool:
+        """Leave to the server what it can do (`time.monotonic`); whether there was anything to do."""
         (before, at), load = self._load, self._shared.read() if self._attached else self._server.load()
         self._load = load, now
         refused = 0 if self._budget.rate is None or self._attached is None else self._attached.refused()
@@ -164,6 +163,7 @@ class KernelAnswers:
             self._server.forget_waiting()
         if self._attached is not None:
             self._attached.feeder.leave_up(self._budget.rate)
+        return bool(done or lost or self._budget.rate is not None)
 
     def _feed(self, end: float) -> None:
         """Have the program know what it has missed, until the time is over (`time.monotonic`)."""
