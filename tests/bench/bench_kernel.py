@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 
 from dnsvip.demo.netns import World
 from tests.bench import dns_kernel, dns_new_prefixes, dns_prefixes, dns_program
-from tests.bench.dns_kernel import ALONE, BY_GDNSD, BY_KNOT, MANY, ONE, OURS, QUESTIONS, Row
+from tests.bench.dns_kernel import BY_GDNSD, BY_KNOT, BY_NSD, MANY, ONE, OURS, QUESTIONS, Row
 from tests.bench.dns_new_prefixes import GEOIP_SOCKETS, SPACES
 from tests.bench.outcome import Result, conclude, measuring, parser_of, say
 from tests.bench.report import machine, table
@@ -58,7 +58,7 @@ def lacking() -> str | None:
     """What this machine lacks for the bench; None if nothing."""
     if os.geteuid() != 0:
         return "the part needs root: it loads programs into the kernel"
-    absent = [name for name in ("gdnsd", "knotd", "kxdpgun", "ethtool") if shutil.which(name) is None]
+    absent = [name for name in ("gdnsd", "knotd", "nsd", "ethtool") if shutil.which(name) is None]
     return f"no program {', '.join(absent)}; as root: deploy/bench-packages.sh" if absent else World.available()
 
 
@@ -71,7 +71,7 @@ def measured(*, quick: bool) -> Report:
         say(f"{size:,} prefixes")
         prefixes[size] = dns_prefixes.measure(size)
     say("over veth")
-    known = list(dns_kernel.rows([ALONE, OURS] if quick else [ALONE, OURS, BY_GDNSD, BY_KNOT]))
+    known = list(dns_kernel.rows([OURS] if quick else [OURS, BY_GDNSD, BY_NSD, BY_KNOT]))
     new = list(dns_new_prefixes.rows([OURS] if quick else ()))
     say("")
     return Report(machine(), program, prefixes, known, new)
@@ -93,10 +93,17 @@ def lines(report: Report) -> Iterator[str]:
     yield from table(("prefixes", *kinds), rows)
     yield "\nOver veth: microseconds of CPU an answer\n"
     rows = [
-        (row.server, row.kind, row.who, f"{row.cost:.2f}", f"{row.program:.2f}", f"{row.share:.0%}")
+        (
+            row.server,
+            row.kind,
+            row.who,
+            *(f"{us:.2f}" for us in (row.cost, row.by_idle, row.processes, row.program)),
+            f"{row.share:.0%}",
+        )
         for row in (*report.known, *report.new)
     ]
-    yield from table(("server", "question", "from", "CPU us", "in the program", "answered"), rows)
+    head = ("server", "question", "from", "CPU us", "by idle time", "in processes", "in the program", "answered")
+    yield from table(head, rows)
 
 
 def main() -> None:

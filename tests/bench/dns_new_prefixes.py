@@ -7,17 +7,14 @@ asked ones are in none of them, or each in one of 16 wider ones that all have be
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
-from itertools import count, islice
 from pathlib import Path
 
-from tests.bench.dns_kernel import KNOT, OURS, RATE, SECONDS, Asked, Row, Subjects, _mac, idles, ours, peer, row_of
-from tests.bench.program import LEAST, counting
+from tests.bench.asking import ROUNDS, SECONDS, Sender, ethernet, lay_cable
+from tests.bench.dns_kernel import KNOT, OURS, Row, Subjects, ours, peer, row_of
 from tests.dns.hotpath.test_fastpath import opt, question
 from tests.dns.io.xdp.kernel import packet
 from tests.network.field import kernel_world
@@ -25,7 +22,9 @@ from tests.network.test_dns_xdp import FOUR, NODE, Pair
 
 NAME = "w.example.test"
 """Short enough for a question with ECS in a frame of LEAST bytes."""
-KNOWN, WIDE, SPARE = 10_000, 16, 1.2
+RATE, TURNS = 50_000, ROUNDS + 2.5
+"""Questions a second, and how many turns there are frames for; some more, as none is to be sent twice."""
+KNOWN, WIDE = 10_000, 16
 SITE = """
 [cluster.each]
 prefix = "2001:db8:c:1::/64"
@@ -67,32 +66,13 @@ def geoip(config: str) -> tuple[str, str]:
     return text.replace("    file: zone\n", MODULE, 1), f"{NAME}:\n" + "\n".join(rows) + "\n"
 
 
-def new_prefixes(pair: Pair, first: IPv4Address) -> Asked:
-    """Asks with a /24 that was in no question before, by frames of which nobody reads the answers."""
-    macs = bytes.fromhex((_mac(pair.server) + _mac(pair.client)).replace(":", ""))
-    addresses = (int(first) + 256 * n for n in count())
-    file = pair.folder / "new.heads"
-    words = ("--send", str(file), "--rate", str(RATE), "--seconds", str(SECONDS), "--interface", "eth0")
-
-    def head(address: int) -> bytes:
-        wire = question(NAME, 28, opt(b"\0\x08\0\x07\0\1\x18\0" + address.to_bytes(4, "big")[:3]))
-        return macs + b"\x08\0" + packet("192.0.2.7", FOUR, wire)
-
-    def received() -> int:
-        return int(pair.client.run("cat", "/sys/class/net/eth0/statistics/rx_packets").stdout)
-
-    def asked() -> tuple[int, int]:
-        heads = b"".join(map(head, islice(addresses, int(RATE * SECONDS * SPARE))))
-        assert len(heads) % LEAST == 0
-        file.write_bytes(heads)
-        before = received()
-        said = pair.client.run(sys.executable, "-m", "tests.bench.floods", *words, timeout=60).stdout
-        time.sleep(0.2)
-        sent = round(json.loads(said.splitlines()[-1])["per_second"] * SECONDS)
-        assert sent <= len(heads) // LEAST  # else some were asked for twice
-        return sent, received() - before
-
-    return asked
+def frames(pair: Pair, first: IPv4Address) -> Iterator[bytes]:
+    """Questions with a /24 each, one after the other; UDP checksums are none."""
+    wire = question(NAME, 28, opt(b"\0\x08\0\x07\0\1\x18\0" + bytes(3)))
+    like = ethernet(pair) + packet("192.0.2.7", FOUR, wire)
+    like = like[:40] + b"\0\0" + like[42:-3]
+    for number in range(int(first) >> 8, (int(first) >> 8) + int(RATE * SECONDS * TURNS)):
+        yield like + number.to_bytes(3, "big")
 
 
 def subjects(pair: Pair) -> Subjects:
@@ -111,27 +91,26 @@ def subjects(pair: Pair) -> Subjects:
 
 def rows(names: Sequence[str] = ()) -> Iterator[Row]:
     """Each server, or those named, with prefixes of each space."""
-    with tempfile.TemporaryDirectory() as folder, kernel_world() as world, counting():
+    with tempfile.TemporaryDirectory() as folder, kernel_world() as world:
         pair = Pair(world, Path(folder))
+        lay_cable(world, pair)
         pair.site += clients()
         pair.change(1)
-        pair.server.run("ethtool", "-K", "eth0", "gro", "on")  # else a veth without a program takes no frames
-        pair.server.ip("neigh", "replace", "192.0.2.7", "dev", "eth0", "lladdr", _mac(pair.client))
         for name, subject in subjects(pair).items():
             if names and name not in names:
                 continue
             with subject() as pid:
                 different = {pair.dig(NAME, "AAAA", "+short", f"+subnet=10.0.{n}.0/24") for n in range(3)}
                 assert len(different) == 3, (name, different)
-                idle = min(idles(pid))
                 for kind, first in SPACES.items():
-                    asked = new_prefixes(pair, first)
-                    asked()
-                    yield row_of(pair, pid, asked, idle, (name, kind, "each once"))
+                    with Sender(pair.client, pair.folder / "heads", frames(pair, first), RATE) as sender:
+                        sender.turn("eth0", pid)
+                        yield row_of(pair, sender, pid, (name, kind, "each once"))
 
 
 def main() -> None:
     """Print the table."""
+    print(f"{RATE:,} questions a second", flush=True)
     for row in rows(sys.argv[1:]):
         print(row, flush=True)
 

@@ -44,11 +44,11 @@ GOALS = (
         Goal("kernel", f"new, {size}", 45.0, "E", f"kernel, a new prefix of a client of {size:,}")
         for size in (10, 10_000, 100_000, 1_000_000, 10_000_000)
     ),
-    Goal("kernel", "gdnsd, one", 0.1, "x", "CPU an answer from the kernel, one source, by gdnsd"),
+    Goal("kernel", "gdnsd, one", 0.1, "x", "CPU of the machine, an answer from the kernel, one source, by gdnsd"),
     Goal("kernel", "gdnsd, many", 0.1, "x", "the same, 100,000 sources"),
-    Goal("kernel", "knot, one", 0.5, "x", "CPU an answer from the kernel, one source, by Knot XDP"),
+    Goal("kernel", "knot, one", 0.5, "x", "CPU of the machine, an answer from the kernel, one source, by Knot XDP"),
     Goal("kernel", "knot, many", 0.5, "x", "the same, 100,000 sources"),
-    Goal("kernel", "new / geoip", 0.5, "x", "CPU an answer to a new prefix, by Knot geoip on sockets"),
+    Goal("kernel", "new / geoip", 0.5, "x", "CPU of the machine, an answer to a new prefix, by Knot geoip on sockets"),
     Goal("encrypted", "dot / bind", 1.5, "x", "CPU a query, DNS over TLS, 100 kept connections, by BIND"),
     Goal("encrypted", "doh / bind", 1.5, "x", "CPU a query, DNS over HTTPS by GET, 100 kept connections, by BIND"),
     Goal(

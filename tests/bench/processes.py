@@ -26,8 +26,13 @@ def family(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and its descendants, over their live threads."""
-    tasks = (task for process in family(pid) for task in PROC.glob(f"{process}/task/*/schedstat"))
-    return sum(int(text.split()[0]) for task in tasks if (text := _read(task))) / 1e9
+    return sum(task_seconds(task) for process in family(pid) for task in PROC.glob(f"{process}/task/*"))
+
+
+def task_seconds(task: Path) -> float:
+    """CPU time of one thread by its folder in /proc; 0 if it has ended."""
+    text = _read(task / "schedstat")
+    return int(text.split()[0]) / 1e9 if text else 0.0
 
 
 def memory_bytes(pid: int) -> int:

@@ -23,6 +23,7 @@ from dnsvip.dispatcher.verify.networks import SourceNetworks
 from dnsvip.xdp.build import compiler
 from dnsvip.xdp.objects import object_file
 from tests.bench import bench_dispatch, bench_dns, bench_encrypted, bench_kernel, bench_quality, signed
+from tests.bench.asking import Turn, cost_of
 from tests.bench.bench_dispatch import Report as DispatchReport
 from tests.bench.bench_dispatch import moved
 from tests.bench.bench_dns import WORKLOADS
@@ -291,13 +292,13 @@ def test_goals_of_answers_in_the_kernel_have_figures() -> None:
         {"E": 10.0, "plain": 50.0, "ECS, made before": 80.0, "ECS, new in this slot": 400.0},
         {size: {"E": 10.0, "of a client": 500.0} for size in bench_kernel.SIZES},
         [
-            Row(server, kind, who, cost * (2 if kind == "per client" and server == OURS_IN_KERNEL else 1), 0.1, 1.0)
+            Row(server, kind, who, cost * (2 if kind == "per client" and server == OURS_IN_KERNEL else 1), 1, 1, 0.1, 1)
             for server, cost in {OURS_IN_KERNEL: 1.0, BY_GDNSD: 10.0, BY_KNOT: 4.0}.items()
             for kind in QUESTIONS
             for who in (ONE, MANY)
         ],
         [
-            Row(server, kind, "", cost, 0.1, 1.0)
+            Row(server, kind, "", cost, 1, 1, 0.1, 1)
             for server, cost in ((OURS_IN_KERNEL, 1), (GEOIP_SOCKETS, 4))
             for kind in SPACES
         ],
@@ -311,3 +312,11 @@ def test_goals_of_answers_in_the_kernel_have_figures() -> None:
 def test_few_flows_move() -> None:
     """A change of one server moves few of the other servers' flows."""
     assert max(moved().values()) < 5
+
+
+def test_what_an_answer_costs_a_machine() -> None:
+    """Sending and the cable are nobody's, at the rate that there was; what was not answered costs, too."""
+    bare = Turn(1000, 1000, 0.001, 0.0, 0.002)
+    cost = cost_of(Turn(2000, 1000, 0.005, 0.001, 0.009), bare)
+    assert tuple(cost) == pytest.approx((4.0, 1.0, 5.0, 0.5))
+    assert tuple(cost_of(bare, bare)) == pytest.approx((0.0, 0.0, 0.0, 1.0))
