@@ -13,6 +13,7 @@ from dnsvip.admin.console.users import PROVIDER
 from dnsvip.admin.http import standby
 from dnsvip.admin.http.auth import AUTHENTICATORS, Attempts
 from dnsvip.site.node_oidc import OidcSettings
+from dnsvip.telemetry.paced import Paced
 
 __all__ = ["add_console", "by_session"]
 
@@ -23,7 +24,7 @@ def add_console(app: web.Application, oidc_settings: OidcSettings | None = None)
     app[SESSIONS], app[COOKIE_ATTEMPTS] = Sessions(), Attempts()
     app[AUTHENTICATORS].append(caller_of_session)
     if oidc_settings is not None:
-        app[PROVIDER], app[oidc.FAILURES] = Provider(oidc_settings), Attempts()
+        app[PROVIDER], app[oidc.FAILURES], app[oidc.LINES] = Provider(oidc_settings), Attempts(), Paced()
         app.add_routes(oidc.ROUTES)
     app.add_routes([*signin.ROUTES, *live.ROUTES, *files.routes()])
     app.cleanup_ctx.append(live.following)

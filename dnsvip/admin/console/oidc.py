@@ -31,6 +31,7 @@ from dnsvip.admin.node import NODE
 from dnsvip.errors import StoreError, TooManySessions
 from dnsvip.site.node_oidc import OidcSettings
 from dnsvip.store.access.console_sessions import owner_of
+from dnsvip.telemetry.paced import Paced
 
 COOKIE, SECURE_COOKIE = "dnsvip-oidc", "__Host-dnsvip-oidc"
 FLOW_SECONDS = 600
@@ -47,6 +48,9 @@ PLACE = re.compile(r"[A-Za-z0-9_./?=&%:~+-]*")
 
 FAILURES = web.AppKey("failed sign-ins", Attempts)
 """How many sign-ins of each source may fail: each has the provider asked."""
+
+LINES = web.AppKey("lines about failed sign-ins", Paced)
+"""Anybody may have one fail, as often as he likes."""
 
 log = structlog.get_logger(__name__)
 
@@ -188,7 +192,10 @@ async def _code(request: web.Request, flow: Flow) -> str:
 
 def _failed(request: web.Request, error: SignInError) -> web.Response:
     """To the sign-in page, which knows the words of each code: no text of a URL is shown."""
-    log.warning("a sign-in by OpenID Connect failed", why=str(error), code=error.code, source=source_of(request))
+    more = request.app[LINES].passes(error.code, time.monotonic())
+    if more is not None:
+        told = {"why": str(error), "code": error.code, "source": source_of(request)}
+        log.warning("a sign-in by OpenID Connect failed", **told, **more)
     return _sent(f"/console/#/signin?why={error.code}")
 
 

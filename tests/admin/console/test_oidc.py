@@ -22,6 +22,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from structlog.testing import capture_logs
 
 from dnsvip.admin.app import make_app
 from dnsvip.admin.console import provider as provider_module
@@ -35,6 +36,7 @@ from dnsvip.site.node_admin import AdminSettings
 from dnsvip.site.node_file import build_node
 from dnsvip.site.node_oidc import OidcSettings
 from dnsvip.site.rights import ROLES, Action, Scope
+from dnsvip.telemetry.paced import MOST
 from tests.admin.conftest import Api
 from tests.ports import free_port
 
@@ -383,6 +385,14 @@ async def test_another_site_ends_no_sign_in(at: World, brought: dict[str, str]) 
     assert (answer.headers["Location"], dict(answer.cookies)) == ("/console/#/signin", {})
     at.provider.nonce = nonce
     assert (await at.back(code="c0de", state=begun["state"])).headers["Location"] == "/console/#/"
+
+
+async def test_failed_sign_ins_do_not_fill_the_log(at: World) -> None:
+    """Whoever comes back again and again without having begun gets some lines a minute of the log, and no more."""
+    with capture_logs() as lines:
+        for _ in range(MOST + 10):
+            await at.refused("expired", await at.back(code="c0de"))
+    assert len(lines) == MOST
 
 
 async def test_the_sign_in_of_another_browser(at: World) -> None:
