@@ -17,7 +17,8 @@ from dnsvip.dns.hotpath.hits import AT, Hit, Job
 from dnsvip.dns.hotpath.opts import Opt
 from dnsvip.dns.hotpath.templates import Template
 from dnsvip.dns.protocol.message import ECS, Type
-from dnsvip.dns.synthesis.issuer import ANONYMOUS_PREFIX, Issuer, Kind
+from dnsvip.dns.synthesis.identity import ANONYMOUS_PREFIX
+from dnsvip.dns.synthesis.issuer import Issuer, Kind
 from dnsvip.dns.synthesis.synthesizer import LENGTH
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.site import Step

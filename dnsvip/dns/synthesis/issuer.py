@@ -17,14 +17,22 @@ from dnsvip.address.keyring import Epoch
 from dnsvip.address.mac import siphash, siphashes
 from dnsvip.address.session import field_value
 from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved, reserved_among
-from dnsvip.dns.identity.identify import WIDTHS, Classified, Requester
+from dnsvip.dns.identity.identify import Classified, Requester
+from dnsvip.dns.synthesis.identity import (
+    HASHED,
+    NOBODY,
+    around_prefixes,
+    ecs_length,
+    in_session,
+    named_session,
+    of_client,
+    of_requester,
+    tier_of,
+)
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
 from dnsvip.errors import CodecError
 from dnsvip.site import Client, Cluster, NonceOf, Tier
 from dnsvip.site.routing import number_of
-
-ANONYMOUS_PREFIX: Mapping[int, int] = {4: 24, 6: 48}
-"""Prefix length that distinguishes anonymous clients, by IP version."""
 
 MAX_NONCES = 16
 """Nonces tried where an address must not be issued; this many misses in a row do not happen."""
@@ -57,15 +65,6 @@ class Vip(NamedTuple):
     scope: int | None = None
 
 
-_KEY = Struct("!QBB16s?")
-"""What a client's address depends on, in bytes: its id, or 0 and the IP version, length and network of its prefix and
-whether it is from ECS. Nonce and session hash all but the last. The name of a tier that a listener gives follows, and
-after a zero byte the session that a label named, in 8 bytes."""
-
-_NOBODY = _KEY.pack(0, 0, 0, bytes(16), False)
-_HASHED = _KEY.size - 1
-_LENGTH_AT, _NETWORK_AT = 9, 10
-
 _ANSWER, _MOST = Struct("!dI"), 0xFFFF_FFFF
 
 _NO_ATTRIBUTES: Mapping[str, str | int] = {}
@@ -97,11 +96,6 @@ def attribute_number(cluster: Cluster, asked: Mapping[str, str | int], client: C
     value = asked.get(name) or (client.attributes.get(name, 0) if client else 0)
     number = number_of(cluster.values, name, value)
     return -1 if number is None else number
-
-
-def client_bytes(client: Client) -> bytes:
-    """What a client's nonces and sessions are hashes of."""
-    return _KEY.pack(client.id, 0, 0, b"", False)[:_HASHED]
 
 
 class Issuer:
@@ -158,9 +152,9 @@ class Issuer:
     def issue(self, who: Classified, requester: Requester, now: float, session: int | None = None) -> Vip:
         """The address for `who` at `now` (unix seconds), of the session that a label named."""
         self._enter_slot(now)
-        key = self._key(who, requester)
+        key = of_requester(who, requester, by_prefix=self._by_prefix)
         if session is not None:
-            key += b"\0" + session.to_bytes(8, "big")
+            key = in_session(key, session)
         if self._is_fresh:
             return self._seal_fresh(key, who.client, now)
         return self._cache.get(key) or self._cache.put(key, self._seal(key, who.client))
@@ -183,17 +177,17 @@ class Issuer:
     def recipe(self, who: Classified, requester: Requester) -> Recipe | None:
         """For whoever makes the addresses that `issue` gives, but for those whose first nonce must not be issued; None
         where a field does not fit."""
-        key = self._key(who, requester)
+        key = of_requester(who, requester, by_prefix=self._by_prefix)
         values = self._values(key, who.client, 0)
         payload = self._pack(values | dict.fromkeys(values.keys() & {"nonce", "expiry"}, 0))
-        return None if payload is None else Recipe(key[:_HASHED], payload)
+        return None if payload is None else Recipe(key[:HASHED], payload)
 
     def payload(self, client: Client) -> int | None:
         """The payload of a client's recipe. What clients of a tier with the same attributes share is made once."""
         alike = client.tier, *client.attributes.items()
         shared = self._alike.get(alike, -1)
         if shared == -1:
-            values = self._values(_NOBODY, client, 0)
+            values = self._values(NOBODY, client, 0)
             own = values.keys() & {"client", "session", "nonce", "expiry"}
             shared = self._alike[alike] = self._pack(values | dict.fromkeys(own, 0))
             if len(self._alike) > MEMO_SIZE:
@@ -203,8 +197,7 @@ class Issuer:
         if "client" in self._masks:
             shared |= client.id << self._client_shift
         if "session" in self._masks:
-            key = _KEY.pack(client.id, 0, 0, b"", False)
-            shared |= self._session(key, client, 0) << self._session_shift
+            shared |= self._session(of_client(client), client, 0) << self._session_shift
         return shared
 
     @property
@@ -226,7 +219,7 @@ class Issuer:
     def issue_batch(self, asked: Sequence[tuple[Classified, Requester]], now: float) -> list[Vip]:
         """`issue` for many at once."""
         self._enter_slot(now)
-        keys = [self._key(who, requester) for who, requester in asked]
+        keys = [of_requester(who, requester, by_prefix=self._by_prefix) for who, requester in asked]
         if self._is_fresh:
             return [self._seal_fresh(key, who.client, now) for key, (who, _) in zip(keys, asked, strict=True)]
         vips: dict[bytes, Vip] = {}
@@ -259,11 +252,7 @@ class Issuer:
         shared = self._shared(of_listener.encode() if of_listener else b"")
         if shared is None:
             return [None] * len(prefixes)
-        size, width = len(prefixes[0]), WIDTHS[version] // 8
-        before, after = (
-            _KEY.pack(0, version, 8 * size, b"", False)[:_NETWORK_AT] + bytes(16 - width),
-            bytes(width - size),
-        )
+        before, after = around_prefixes(version, len(prefixes[0]))
         payloads = [shared] * len(prefixes)
         for name, shift in self._personal:
             key, mask, moment = self._hashes[name]
@@ -281,21 +270,6 @@ class Issuer:
             self._moment = slot.to_bytes(8, "big")
             self._expiry = self._expiry_in(slot)
             self._nobody = {}
-
-    def _key(self, who: Classified, requester: Requester) -> bytes:
-        if who.client:
-            return _KEY.pack(who.client.id, 0, 0, b"", False)
-        tier = who.of_listener.encode() if who.of_listener else b""
-        if not self._by_prefix:
-            return _NOBODY + tier
-        by_ecs = bool(who.ecs and who.ecs.source_prefix)  # SOURCE 0 hides the client, RFC 7871 section 7.1.2
-        address = who.ecs.address if who.ecs and by_ecs else requester.source
-        version = address.version
-        length = ANONYMOUS_PREFIX[version]
-        if who.ecs and by_ecs:
-            length = max(who.scope, min(who.ecs.source_prefix, length))
-        drop = WIDTHS[version] - length
-        return _KEY.pack(0, version, length, (int(address) >> drop << drop).to_bytes(16, "big"), by_ecs) + tier
 
     def _seal_fresh(self, key: bytes, client: Client | None, now: float) -> Vip:
         """An address of this answer alone: its moment and number stand in place of the slot."""
@@ -315,14 +289,14 @@ class Issuer:
 
     def _vip(self, key: bytes, address: int, kind: Kind) -> Vip:
         """The TTL may be the whole of the cluster's: `_expiry_in` leaves that much even at the end of the slot."""
-        return Vip(address, self._cluster.ttl, kind, key[_LENGTH_AT] if key[_HASHED] else None)
+        return Vip(address, self._cluster.ttl, kind, ecs_length(key))
 
     def _payload(self, key: bytes, client: Client | None, attempt: int) -> int | None:
         """The fields of an address as one integer; None where one does not fit its bits. Anonymous clients share
         all but their `_personal` fields."""
         if client:
             return self._pack(self._values(key, client, attempt))
-        payload = self._shared(key[_KEY.size :].partition(b"\0")[0])
+        payload = self._shared(tier_of(key))
         if payload is not None:
             for name, shift in self._personal:
                 payload |= _FIELDS[name](self, key, None, attempt) << shift
@@ -331,7 +305,7 @@ class Issuer:
     def _shared(self, tier: bytes) -> int | None:
         """What anonymous clients of a tier (b"": the default tier) share."""
         if tier not in self._nobody:
-            values = self._values(_NOBODY + tier, None, 0) | dict.fromkeys((name for name, _ in self._personal), 0)
+            values = self._values(NOBODY + tier, None, 0) | dict.fromkeys((name for name, _ in self._personal), 0)
             self._nobody[tier] = self._pack(values)
         return self._nobody[tier]
 
@@ -350,19 +324,18 @@ class Issuer:
             return None
 
     def _tier(self, key: bytes, client: Client | None, _attempt: int) -> int:
-        given = key[_KEY.size :].partition(b"\0")[0].decode()
+        given = tier_of(key).decode()
         tier = self._tiers.get(client.tier if client else given or self._cluster.default_tier)
         return tier.code if tier else -1
 
     def _nonce(self, key: bytes, _client: Client | None, attempt: int) -> int:
-        message = key[:_HASHED] + self._moment
+        message = key[:HASHED] + self._moment
         return siphash(self._nonce_key, message) + attempt & self._masks["nonce"]
 
     def _session(self, key: bytes, _client: Client | None, _attempt: int) -> int:
-        _, named, session = key[_KEY.size :].partition(b"\0")
-        if named:
-            return field_value(int.from_bytes(session, "big"), self._session_bits)
-        return siphash(self._session_key, key[:_HASHED]) & self._own_sessions
+        if (named := named_session(key)) is not None:
+            return field_value(named, self._session_bits)
+        return siphash(self._session_key, key[:HASHED]) & self._own_sessions
 
     def _expiry_in(self, slot: int) -> int:
         """Units after the epoch's activation, rounded up, so that an address of this slot's last moment still

@@ -14,7 +14,8 @@ from dnsvip.address.mac import siphash
 from dnsvip.address.source import SourceCodec
 from dnsvip.address.suffix import SuffixCodec, derive_key, is_reserved, is_reserved_identifier
 from dnsvip.dns.protocol.names import MAX_NAME, Labels, name_length
-from dnsvip.dns.synthesis.issuer import MAX_NONCES, AnswerCount, Kind, Vip, attribute_number, client_bytes
+from dnsvip.dns.synthesis.identity import HASHED, of_client
+from dnsvip.dns.synthesis.issuer import MAX_NONCES, AnswerCount, Kind, Vip, attribute_number
 from dnsvip.dns.zones.record import WILD
 from dnsvip.errors import CodecError
 from dnsvip.site import ClassCluster, Client, Cluster, NonceOf, Service, Tier
@@ -96,7 +97,7 @@ class OwnMaker:
         if "nonce" not in tops:
             yield values
             return
-        first = siphash(self._nonce_key, client_bytes(client) + kind + self._moment(now))
+        first = siphash(self._nonce_key, of_client(client)[:HASHED] + kind + self._moment(now))
         for attempt in range(min(MAX_NONCES, tops["nonce"] + 1)):
             yield {**values, "nonce": first + attempt & tops["nonce"]}
 
@@ -116,5 +117,5 @@ class OwnMaker:
         if name in ("expiry", "nonce"):
             return top
         if name == "session":
-            return siphash(self._session_key, client_bytes(client)) & top >> self._shared
+            return siphash(self._session_key, of_client(client)[:HASHED]) & top >> self._shared
         return attribute_number(self._cluster, service.attributes, client, name)
