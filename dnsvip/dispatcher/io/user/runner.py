@@ -16,19 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
 from secrets import randbits
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from dnsvip.dispatcher.dispatch_tables import DispatchTables, proof_seconds
-from dnsvip.dispatcher.egress.encap import NEXT_HEADER, OVERHEAD
+from dnsvip.dispatcher.dispatch_tables import DispatchTables
+from dnsvip.dispatcher.egress.encap import NEXT_HEADER
 from dnsvip.dispatcher.ending import concerns, walk
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.flows.usage import Used, added, leaving
 from dnsvip.dispatcher.io.peers import PeerWatch
 from dnsvip.dispatcher.io.user.host import DEVICE, check_forwarding, is_up
-from dnsvip.dispatcher.io.user.netlink import Kernel
+from dnsvip.dispatcher.io.user.kernel_side import KernelSide, Offload
 from dnsvip.dispatcher.io.user.packet_loop import PacketLoop
 from dnsvip.dispatcher.io.user.paths import Paths, relayed_socket
 from dnsvip.dispatcher.io.user.queues import Queues
@@ -39,11 +39,9 @@ from dnsvip.dispatcher.io.user.view import UserEvents, UserFlows
 from dnsvip.dispatcher.observe.plane import Events, FlowTable
 from dnsvip.dispatcher.peers import ALONE
 from dnsvip.dispatcher.reason import PairCounts, drop_counts, totals
-from dnsvip.dispatcher.stand_ins import STAND_INS
 from dnsvip.dispatcher.token_bucket import Buckets
-from dnsvip.errors import DnsvipError, PlatformError, Problem
-from dnsvip.site import Forward, Snapshot
-from dnsvip.site.isolation import Isolated, isolate
+from dnsvip.errors import DnsvipError, Problem
+from dnsvip.site import Snapshot
 from dnsvip.site.node_file import DispatchSettings
 
 SWEEP_SECONDS = 0.25
@@ -51,32 +49,11 @@ SWEEP_SHARE = 40
 """Every SWEEP_SECONDS one part in SWEEP_SHARE of the flows is checked for expiry."""
 WALK_SLICE = 5_000
 """Flows looked at in a row when clients' flows end, in some milliseconds."""
-MTU_ENCAP = 1280 + OVERHEAD
-"""MTU that a tunnel needs for the smallest MTU of IPv6 inside."""
 ALIGN_SECONDS = 3.0
 """How often routes and rules are compared with what they should be."""
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
-
-
-class Offload(Protocol):
-    """A data plane in front of the runner: it takes packets first and hands up those it cannot handle.
-
-    The runner calls it in its worker thread only, so every call may block.
-    """
-
-    def open(self, snapshot: Snapshot) -> None:
-        """Prepare for a first snapshot; the TUN device exists. Raises PlatformError."""
-
-    def apply(self, snapshot: Snapshot, tables: DispatchTables | None) -> DispatchTables | None:
-        """Decide by `tables`, which are None where neither the snapshot nor a path to a server has changed.
-
-        Returns the tables for packets that are handed up, or None where those in force stay. Raises PlatformError.
-        """
-
-    def close(self) -> None:
-        """Hand up nothing more; called before the runner's kernel settings are removed, once for each `stop`."""
 
 
 class Runner:
@@ -105,15 +82,13 @@ class Runner:
         self._renewal: asyncio.Future[None] | None = None
         self._renewing = asyncio.Lock()
         self._worker = ThreadPoolExecutor(1, "dispatch-kernel")
-        self._kernel: Kernel | None = None
         self._paths = Paths()
-        self._extended: Isolated[None] | None = None
+        self._kernel = KernelSide(self._paths, offload)
         self._walk: asyncio.Future[None] | None = None
         self._events = UserEvents()
         encap_source = settings.encap_source.network_address.packed[:8]
         self._packets = PacketLoop(self.flows, self._paths, self._events, encap_source)
         self._watch = self._watched(settings)
-        self._compiled_for = ALONE
 
     @property
     def tables(self) -> DispatchTables:
@@ -280,12 +255,12 @@ class Runner:
     async def _renew(self) -> None:
         """Create paths to the servers, then decide by the wanted snapshot, then remove old paths."""
         async with self._renewing:
-            snapshot = self._wanted
-            tables = await self.in_worker(lambda: self._apply(snapshot))
+            snapshot, in_force, peers = self._wanted, self.tables, self._watch.peers if self._watch else ALONE
+            tables = await self.in_worker(lambda: self._kernel.apply(snapshot, in_force, peers))
             if tables is not None:
                 before, self._packets.tables = self._packets.tables, tables
                 self._end_flows(before, tables)
-                for unused in await self.in_worker(lambda: self._paths.tidy(self._kernel) if self._kernel else []):
+                for unused in await self.in_worker(self._kernel.tidy):
                     unused.close()
 
     def _end_flows(self, before: DispatchTables, tables: DispatchTables) -> None:
@@ -306,83 +281,15 @@ class Runner:
     # In the worker thread
 
     def _open(self) -> None:
-        self._kernel = kernel = Kernel()
-        kernel.remove_others()
-        self.mtu = max(kernel.smallest_mtu(self._settings.interface, DEVICE), 1280)
-        self._paths.open(kernel.start_device(DEVICE, self.mtu, self._queues.length if self._queues else 0))
-        if self._offload is not None:
-            self._offload.open(self._wanted)
-        self._open_uses()
-
-    def _open_uses(self) -> None:
-        """Take over the single-use addresses that were used before; where the file cannot be used, begin without."""
-        if self._uses_path is None:
-            return
-        clusters = self._wanted.site.clusters.values()
-        longest = max((proof_seconds(cluster) for cluster in clusters), default=0)
-        try:
-            self._uses_file = opened = UsesFile.open(self._uses_path, self.flows.uses.bound, longest)
-        except PlatformError as error:
-            log.error("used single-use addresses do not outlast this process", error=str(error))
-            return
-        self.flows.uses = opened.uses
-        left = opened.uses.closed_until - int(time.time())
-        if left >= 0:
-            log.warning(
-                "uses of single-use addresses may have been lost; such addresses are refused for a while",
-                file=str(self._uses_path),
-                damaged=opened.damaged,
-                seconds=left + 1,
-            )
-
-    def _apply(self, snapshot: Snapshot) -> DispatchTables | None:
-        """The tables to decide by from now on; None where those in force stay."""
-        if self._kernel is None:
-            return None
-        tables = self._compile(self._kernel, snapshot)
-        return tables if self._offload is None else self._offload.apply(snapshot, tables)
-
-    def _compile(self, kernel: Kernel, snapshot: Snapshot) -> DispatchTables | None:
-        """The tables for a snapshot; None where nothing has changed."""
-        before = self._paths.unreachable, self._paths.mtus
-        self._extended = isolate(
-            snapshot,
-            lambda sound: self._paths.extend(kernel, sound),
-            STAND_INS,
-            self._extended,
-            (OSError, NetlinkError, DnsvipError),
-        )
-        peers = self._watch.peers if self._watch else ALONE
-        now = self._paths.unreachable, self._paths.mtus
-        if snapshot is self.tables.snapshot and now == before and peers == self._compiled_for:
-            return None
-        tables = DispatchTables(snapshot, self.tables, self._paths.unreachable, self._paths.mtus, peers)
-        self._compiled_for = peers
-        for problem in tables.problems:
-            log.error("packets of an object are dropped", where=problem.where, problem=problem.message)
-        self._warn(tables.sound)
-        return tables
-
-    def _warn(self, snapshot: Snapshot) -> None:
-        try:
-            check_forwarding(snapshot)
-        except PlatformError as error:
-            log.warning(str(error))
-        for pool in snapshot.site.pools.values():
-            mtus = [self._paths.mtus.get(server.address.packed, MTU_ENCAP) for server in pool.servers]
-            if pool.forward is Forward.ENCAP and min(mtus, default=MTU_ENCAP) < MTU_ENCAP:
-                log.warning(f"forward = encap needs an MTU of {MTU_ENCAP} to every server", pool=pool.name)
+        length = self._queues.length if self._queues else 0
+        self.mtu = self._kernel.open(self._settings.interface, length, self._wanted)
+        if self._uses_path is not None:
+            self._uses_file = UsesFile.take_over(self._uses_path, self.flows.uses.bound, self._wanted)
+        if self._uses_file is not None:
+            self.flows.uses = self._uses_file.uses
 
     def _close(self) -> None:
         if self._uses_file is not None:
             self._uses_file.close()
             self._uses_file = None
-        try:
-            if self._offload is not None:
-                self._offload.close()
-        finally:
-            self._paths.close()
-            if self._kernel is not None:
-                self._kernel.remove_others()
-                self._kernel.close()
-                self._kernel = None
+        self._kernel.close()

@@ -15,8 +15,12 @@ from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
+import structlog
+
+from dnsvip.dispatcher.dispatch_tables import proof_seconds
 from dnsvip.dispatcher.flows.uses import RECORD_BYTES, Found, Use, Uses, read, write
 from dnsvip.errors import PlatformError
+from dnsvip.site import Snapshot
 from dnsvip.site.io.safe_file import draft_of, make_folder, read_regular
 
 NAME = "uses"
@@ -31,6 +35,8 @@ _HEADER = Struct("!8sBB36s")
 
 HEADER_BYTES = 64
 _CLOSED_AT = 9
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,25 @@ class UsesFile:
         view = memoryview(mapping)
         uses = Uses(bound, view[HEADER_BYTES:], kept, max(closed, default=0))
         return cls(uses, mapping, view, state.found.damaged)
+
+    @classmethod
+    def take_over(cls, path: Path, bound: int, snapshot: Snapshot) -> UsesFile | None:
+        """As `open`, for a site; None where the file cannot be used, which the log says, as what may have been lost."""
+        longest = max((proof_seconds(cluster) for cluster in snapshot.site.clusters.values()), default=0)
+        try:
+            opened = cls.open(path, bound, longest)
+        except PlatformError as error:
+            log.error("used single-use addresses do not outlast this process", error=str(error))
+            return None
+        left = opened.uses.closed_until - int(time.time())
+        if left >= 0:
+            log.warning(
+                "uses of single-use addresses may have been lost; such addresses are refused for a while",
+                file=str(path),
+                damaged=opened.damaged,
+                seconds=left + 1,
+            )
+        return opened
 
     def close(self) -> None:
         """Mark the file as complete and close it."""
