@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,19 @@ def test_in_step_with_the_project(name: str, python: str) -> None:
     for text in ASKED[name]:
         requirement = Requirement(text)
         assert versions[canonicalize_name(requirement.name)] in requirement.specifier, text
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    """The program imports nothing that only some other package brings."""
+    asked = {canonicalize_name(Requirement(text).name) for text in ASKED["requirements"]}
+    of = packages_distributions()
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "dnsvip").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    others = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"dnsvip"}
+    assert len(others) > 20
+    assert [name for name in others if asked.isdisjoint(map(canonicalize_name, [*of.get(name, ()), name]))] == []
 
 
 def test_one_version_everywhere() -> None:
