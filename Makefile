@@ -68,7 +68,7 @@ lock: $(READY)  ## remake the locks in deploy/ after a change of pyproject.toml;
 	@deploy/lock.sh $(if $(UPGRADE),--upgrade)
 
 $(READY): pyproject.toml deploy/requirements-dev.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)  # without Debian's python3-venv half of one is made, and python is in it
 	@$(PIP) install --require-hashes --only-binary :all: --requirement deploy/requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

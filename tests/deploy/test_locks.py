@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -133,6 +134,21 @@ def test_make_installs_the_lock() -> None:
         "--require-hashes --only-binary :all: --requirement deploy/requirements-dev.lock",
         "--no-deps --no-build-isolation --editable .",
     ]
+
+
+def test_an_environment_that_is_half_made_is_finished(tmp_path: Path) -> None:
+    """Without python3-venv the first `make` fails and leaves an environment without pip; with it the next one works."""
+    (tmp_path / "deploy").mkdir()
+    for name in ("pyproject.toml", "deploy/requirements-dev.lock"):
+        (tmp_path / name).touch()
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nmkdir -p .venv/bin && cp /bin/true .venv/bin/python\nexit 1\n")
+    python.chmod(0o755)
+    argv = ["make", "--file", ROOT / "Makefile", f"PYTHON={python}", ".venv/.ready"]
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 2
+    python.write_text("#!/bin/sh\ncp /bin/true .venv/bin/pip\n")
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    assert (tmp_path / ".venv" / "bin" / "pip").exists()
 
 
 def test_the_consoles_tools_are_locked() -> None:
