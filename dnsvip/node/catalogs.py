@@ -15,6 +15,7 @@ import structlog
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.replication.catalogs import (
     MOST_MEMBERS,
+    Allowances,
     CatalogError,
     Plan,
     catalog_text,
@@ -36,6 +37,11 @@ LOOK_SECONDS = 1.0
 AT_ONCE = 500
 """Zones that are made or removed in one change."""
 
+PAUSE_SECONDS = 60.0
+"""Until a catalog is followed again that has made and removed as many zones as it may."""
+
+TOO_MANY = "it has named other zones too often; the rest is made and removed later"
+
 SHOWN = 5
 
 log = structlog.get_logger()
@@ -51,6 +57,9 @@ class Catalogs:
         """The zones as last looked at on duty: they are looked at again where there are others, or a change failed.
         What a catalog asks for in vain it does until there are others."""
         self._failed = False
+        self._allowances = Allowances()
+        self._later: dict[str, float] = {}
+        """When catalogs are followed again that have to wait (monotonic seconds)."""
 
     def warnings(self) -> list[tuple[str, str]]:
         """The catalogs that cannot be followed as they are, and why."""
@@ -65,9 +74,11 @@ class Catalogs:
     async def _look(self) -> None:
         zones, answered = self._follower.snapshot.site.zones, self._server.engine.zones
         if not await self._duty.mine():
-            self._faults, self._looked = {}, None
+            self._faults, self._looked, self._later = {}, None, {}
             return
-        if self._looked is not None and self._looked[0] is zones and self._looked[1] is answered:
+        self._later = {name: at for name, at in self._later.items() if name in zones}
+        is_due = any(at <= time.monotonic() for at in self._later.values())
+        if not is_due and self._looked is not None and self._looked[0] is zones and self._looked[1] is answered:
             return
         faults: dict[str, str] = {}
         self._failed = False
@@ -88,10 +99,17 @@ class Catalogs:
                 return await self._make(zones, catalog, compiled)
             if compiled is None:
                 return ""  # not transferred yet, or expired: its members stay
+            if time.monotonic() < self._later.get(catalog.name, 0.0):
+                return self._faults.get(catalog.name, "")
+            self._later.pop(catalog.name, None)
             plan = await asyncio.to_thread(_plan, zones, catalog, compiled)
         except CatalogError as error:
             return str(error)
-        fault = await self._apply(catalog.name, plan.changes)
+        allowed = self._allowances.take(catalog.name, len(plan.changes), time.monotonic())
+        fault = await self._apply(catalog.name, plan.changes[:allowed])
+        if not fault and allowed < len(plan.changes):
+            self._later[catalog.name] = time.monotonic() + PAUSE_SECONDS
+            fault = TOO_MANY
         more = f" and {len(plan.faults) - SHOWN} more" if len(plan.faults) > SHOWN else ""
         return fault or "; ".join(plan.faults[:SHOWN]) + more
 

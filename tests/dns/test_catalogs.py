@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dnsvip.dns.protocol.names import Labels
+from dnsvip.dns.replication import catalogs
 from dnsvip.dns.replication.catalogs import CatalogError, catalog_text, listed, members_of, orphans, planned
 from dnsvip.dns.zones.zone import Node, compile_zone, serial_of
 from dnsvip.node import catalogs as node_catalogs
@@ -152,3 +155,45 @@ def test_orphans() -> None:
     member = replace(CATALOG, name="a.test", catalog=None, member_of=NAME)
     assert orphans({NAME: CATALOG, "a.test": member}) == ()
     assert orphans({"a.test": member}) == (Change("zone", "a.test", "-", member, None),)
+
+
+def test_what_a_catalog_may_change() -> None:
+    """All of a large catalog at once, twice over; then no more than it gains, some hundred at a time."""
+    allowances = catalogs.Allowances()
+    assert allowances.take("a.test", catalogs.MOST_MEMBERS, 0.0) == catalogs.MOST_MEMBERS
+    assert allowances.take("a.test", 3 * catalogs.MOST_MEMBERS, 0.0) == catalogs.MOST_MEMBERS
+    assert allowances.take("a.test", 1, 0.5) == 0
+    assert allowances.take("a.test", 1, 1.0) == 1
+    assert allowances.take("a.test", 600, 400.0) == 0
+    assert allowances.take("a.test", 600, 501.0) == 500
+    assert allowances.take("b.test", 7, 501.0) == 7
+    assert allowances.take("a.test", 10**6, 1e9) == catalogs.MOST_CHANGES
+
+
+async def test_a_catalog_that_names_others_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is followed as often as others might, and then left for a while: each time all nodes take what has changed."""
+    monkeypatch.setattr(catalogs, "MOST_CHANGES", 4)
+    monkeypatch.setattr(catalogs, "LEAST_CHANGES", 1)
+    monkeypatch.setattr(node_catalogs, "time", SimpleNamespace(monotonic=lambda: now))
+    now, made = 0.0, list[Change]()
+    store = SimpleNamespace(objects=SimpleNamespace(apply=lambda some, *_: made.extend(some) or asyncio.sleep(0)))
+    server = SimpleNamespace(engine=SimpleNamespace(zones=SimpleNamespace(by_apex={})))
+    follower = SimpleNamespace(store=store, snapshot=SimpleNamespace(site=SimpleNamespace(zones={NAME: CATALOG})))
+    worker = node_catalogs.Catalogs(server, follower, SimpleNamespace(mine=lambda: asyncio.sleep(0, True)))  # type: ignore[arg-type]
+
+    async def looked(names: str) -> list[str]:
+        text = "".join(f"{name}.zones PTR {name}.test.\n" for name in names)
+        head = '$TTL 0\n@ SOA invalid. invalid. 1 1 1 1 1\n@ NS invalid.\nversion TXT "2"\n'
+        server.engine.zones = SimpleNamespace(by_apex={(b"catalog", b"test"): compile_zone(Zone(NAME, head + text))})
+        made.clear()
+        await worker._look()
+        return [change.name for change in made]
+
+    assert await looked("ab") == ["a.test", "b.test"]
+    assert await looked("cdef") == ["c.test", "d.test"]
+    assert worker.warnings() == [(NAME, node_catalogs.TOO_MANY)]
+    now = 59.0
+    assert await looked("ghij") == []
+    now = 61.0
+    assert await looked("klmn") == ["k.test", "l.test", "m.test", "n.test"]
+    assert worker.warnings() == []

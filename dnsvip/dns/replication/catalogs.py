@@ -21,6 +21,10 @@ VERSION = (b"\x012",)
 MOST_MEMBERS = 10_000
 """Zones of one catalog."""
 
+MOST_CHANGES, CHANGES_PER_SECOND, LEAST_CHANGES = 2 * MOST_MEMBERS, 1.0, 500
+"""Zones that one catalog may make and remove at once, and how many more each second; where it wants more than are left
+it waits until there are so many: each time all nodes take what has changed."""
+
 _TXT, _PTR = 16, 12
 _UNIQUE = 32
 
@@ -35,6 +39,21 @@ class Plan:
 
     changes: tuple[Change, ...]
     faults: tuple[str, ...] = ()
+
+
+class Allowances:
+    """How many zones each catalog may make and remove. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._levels: dict[str, tuple[float, float]] = {}
+
+    def take(self, catalog: str, wanted: int, now: float) -> int:
+        """Take what a catalog may change now of so many zones: 0 where it has to wait."""
+        level, since = self._levels.get(catalog, (float(MOST_CHANGES), now))
+        level = min(float(MOST_CHANGES), level + (now - since) * CHANGES_PER_SECOND)
+        taken = min(wanted, int(level)) if level >= min(wanted, LEAST_CHANGES) else 0
+        self._levels[catalog] = level - taken, now
+        return taken
 
 
 def members_of(zone: CompiledZone) -> list[str]:
