@@ -21,14 +21,19 @@ POLICY = "; ".join(
 )
 """The Content Security Policy of the console: nothing inline, nothing third-party, no HTML made from text."""
 
-ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer: a page of the same host at another port sends the session's cookie too, and gets nothing for it, not
+in a frame either."""
 
 CONSOLE = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "X-Frame-Options": "DENY",
 }
 
 

@@ -314,7 +314,7 @@ async def test_unknown_cookies_are_looked_up_a_few_times(api: Api) -> None:
 
 
 async def test_headers(api: Api) -> None:
-    """Console pages run nothing inline and show in no frame; no answer is sniffed, kept or told to other sites."""
+    """Console pages run nothing inline; no answer is sniffed, kept, shown in a frame, given or told to other sites."""
     page = await api.client.get("/console/")
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -324,6 +324,8 @@ async def test_headers(api: Api) -> None:
         headers = (await api.client.get(path)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["X-Frame-Options"] == "DENY"
     assert (await api.client.get("/api/v1/tiers")).headers["Cache-Control"] == "no-store"
 
 
