@@ -4,6 +4,7 @@ asks for the object that it names, and keeps nothing once the session is over.""
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ UNSEEN = "\u202e\u200b\u2028\x1b[2J\x7f" + "a" + "\u0301" * 40
 LONG = "W" * 1024
 """As long a word as an attribute may be."""
 
-STRUCTURE = {"state", "kind", "type", "action", "actions", "next", "kinds", "mode", "algorithm", "role", "at", "since"}
-"""Keys whose values are words of the program's own."""
+STRUCTURE = {"state", "kind", "type", "action", "actions", "next", "kinds", "mode", "algorithm", "role", "at", "name"}
+"""Keys whose values are words of the program's own, or names, which have a form."""
+TROUBLE = {"kind": "primary", "severity": "warning", "text": "A primary says: ", "since": None, "node": None}
 
 WATCH = """
 window.ran = (what) => console.error(`ran ${what}`);
@@ -63,11 +65,13 @@ def spoil(context: BrowserContext) -> None:
     def answer(route: Route) -> None:
         response = route.fetch()
         if "json" in response.headers.get("content-type", "") and "openapi" not in route.request.url:
-            route.fulfill(response=response, json=spoilt(response.json()))
+            found = response.json()
+            found.get("troubles", []).append(TROUBLE)
+            route.fulfill(response=response, json=spoilt(found))
         else:
             route.fulfill(response=response)
 
-    context.route("**/api/v1/**", answer)
+    context.route(re.compile("/api/v1/|/console/live"), answer)
 
 
 def test_texts_of_others(visit: Open, at_work: Site) -> None:
