@@ -1,6 +1,7 @@
 """The packet path of the user-space runner: read from the TUN device, decide, send.
 
-    TUN device (queues.py) or another dispatcher's tunnel -> its turn -> decide -> output_bytes -> raw socket (paths.py)
+    TUN device (queues.py) or another dispatcher's tunnel -> its turn -> decide -> output_bytes -> raw socket
+                                                                                                   (sending.py)
 
 Everything here runs in the event loop's thread.
 """
@@ -11,29 +12,26 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv6Address
 from typing import Protocol
 
 import structlog
 
-from dnsvip.dispatcher.admission import queue_of
 from dnsvip.dispatcher.dispatch_tables import DispatchTables
-from dnsvip.dispatcher.egress.output import output_bytes
 from dnsvip.dispatcher.engine import outcome
 from dnsvip.dispatcher.flows.flow import Flows
 from dnsvip.dispatcher.io.user.host import DEVICE
 from dnsvip.dispatcher.io.user.paths import Paths
 from dnsvip.dispatcher.io.user.refused import Refused
+from dnsvip.dispatcher.io.user.sending import Sending
 from dnsvip.dispatcher.io.user.view import UserEvents
 from dnsvip.dispatcher.packet import Malformed, Packet, parse
 from dnsvip.dispatcher.peers import step_of
 from dnsvip.dispatcher.reason import ACTIONS, REASONS, Action, PacketReason, PairCounts
-from dnsvip.dispatcher.token_bucket import SECOND
 from dnsvip.dispatcher.turns import Turns, overloaded
-from dnsvip.dispatcher.verdict import Target, Verdict
 from dnsvip.errors import PlatformError
-from dnsvip.site import Forward, Snapshot
+from dnsvip.site import Snapshot
 
 BATCH = 256
 """Packets read in a row before the event loop gets its turn."""
@@ -70,18 +68,17 @@ class Device(Protocol):
 class PacketLoop:
     """Reads, decides and sends, between `start` and `stop`. `tables` may be replaced between any two packets.
 
-    `sent` has the packets and bytes per server number, `refused` those that went to none. `send_failed` counts packets
-    that the kernel refused to send. `lost` gets a PlatformError when the device disappears.
+    `sending` counts what is sent, `refused` what went to no server. `lost` gets a PlatformError when the device
+    disappears.
     """
 
     def __init__(self, flows: Flows, paths: Paths, events: UserEvents, encap_source: bytes) -> None:
         self.tables = DispatchTables(Snapshot())
         self._counts = {action: dict.fromkeys(REASONS, 0) for action in Action}
-        self.sent: dict[int, list[int]] = {}
+        self.sending = Sending(paths, flows.hold, encap_source)
         self.refused = Refused()
-        self.send_failed = 0
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flows, self._paths, self._events = flows, paths, events
+        self._flows, self._events = flows, events
         self._turns = Turns(flows)
         self._scheduled: asyncio.Handle | None = None
         self._encap_source = encap_source
@@ -171,7 +168,7 @@ class PacketLoop:
         """Read a piece of a queue; how many packets that was, and how many of them wait. Raises OSError where the
         device is gone."""
         read, size, number, waiting = os.read, self._read_size, 0, 0
-        forward, drop = Action.FORWARD, Action.DROP
+        forward, drop, carry_out = Action.FORWARD, Action.DROP, self.sending.carry_out
         # Finding the table of most by identity is quicker than by the hash of an enum's member.
         forwarded, dropped = self._counts[forward], self._counts[drop]
         tables, flows, events, now = self.tables, self._flows, self._events, time.time_ns()
@@ -199,7 +196,7 @@ class PacketLoop:
                 if action is not forward:
                     self.refused.note(data, verdict, tables)
                 if action is not drop:
-                    self._handle(data, verdict)
+                    carry_out(data, verdict, tables)
         except BlockingIOError:
             return number, waiting
         return self._piece, waiting
@@ -273,49 +270,4 @@ class PacketLoop:
         if action is not Action.FORWARD:
             self.refused.note(data, verdict, self.tables)
         if action is not Action.DROP:
-            self._handle(data, verdict)
-
-    def _handle(self, data: bytes, verdict: Verdict) -> None:
-        if verdict.delay:
-            bucket, priority = queue_of(verdict, self.tables)
-            self._flows.hold.add(bucket, priority, (data, verdict), time.monotonic_ns())
-            asyncio.get_running_loop().call_later(verdict.delay / SECOND, self._release, bucket)
-        elif verdict.server is None:
-            self._send_on(output_bytes(data, verdict))
-        else:
-            self._send(data, verdict, verdict.server)
-
-    def _release(self, bucket: Hashable) -> None:
-        """Forward a held packet of a bucket to the server selected as it arrived, even if its flow has moved since."""
-        held: tuple[bytes, Verdict] | None = self._flows.hold.release(bucket, time.monotonic_ns())
-        if held is None:
-            return
-        data, verdict = held
-        if verdict.server is not None:
-            self._send(data, verdict, verdict.server)
-
-    def _send(self, data: bytes, verdict: Verdict, server: Target) -> None:
-        """Forward one packet to a server; like a router, a packet that the kernel refuses is lost and counted."""
-        sent = self.sent.get(server.number) or self.sent.setdefault(server.number, [0, 0])
-        sent[0] += 1
-        sent[1] += len(data)
-        out = data
-        if verdict.mode is not Forward.DIRECT or verdict.dscp is not None:
-            out = output_bytes(data, verdict, self._encap_source)
-        try:
-            match verdict.mode:
-                case Forward.DIRECT:
-                    self._paths.senders[server.address, data[0] >> 4](out)
-                case Forward.ENCAP:
-                    self._paths.tunnels[server.address](out)
-                case Forward.NAT:
-                    self._paths.send_on(out)
-        except (OSError, KeyError):
-            self.send_failed += 1
-
-    def _send_on(self, data: bytes) -> None:
-        """Send a packet by its own destination, through the main table."""
-        try:
-            self._paths.send_on(data)
-        except OSError:
-            self.send_failed += 1
+            self.sending.carry_out(data, verdict, self.tables)

@@ -198,10 +198,10 @@ class Runner:
             "packets": sum(counters.values()),
             "counters": counters,
             "actions": counts,
-            "send_failed": packets.send_failed,
+            "send_failed": packets.sending.failed,
             "drops": drop_counts(packets.refused.drops),
             **flows_status(self.flows, self._settings.flows, time.time_ns()),
-            "servers": list(servers_status(tables, self.flows, self._paths.mtus, packets.sent)),
+            "servers": list(servers_status(tables, self.flows, self._paths.mtus, packets.sending.sent)),
             "waiting": packets.waiting,
             "uses": uses_status(self.flows.uses, self._uses_file.damaged if self._uses_file else 0),
             "peers": self._watch.status() if self._watch else None,
@@ -212,7 +212,7 @@ class Runner:
 
     def totals(self) -> dict[str, Any]:
         """See DataPlane.totals."""
-        packets, size = map(sum, zip(NOTHING_SENT, *self._packets.sent.values(), strict=True))
+        packets, size = map(sum, zip(NOTHING_SENT, *self._packets.sending.sent.values(), strict=True))
         return {
             "actions": self.counts(),
             "new_flows": dict(self.flows.opened),
