@@ -37,6 +37,8 @@ class Nodes:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._removed_at = -math.inf
+        self._upsert: Any = None
+        """Made once: making it takes longer than storing a row."""
 
     async def all(self) -> list[NodeReport]:
         """Every node's last report, by name; lapsed ones (`not is_live(now)`) are included for an hour."""
@@ -52,9 +54,11 @@ class Nodes:
         row = _row(report)
         remove = report.seen_at >= self._removed_at + REMOVE_SECONDS or report.seen_at < self._removed_at
         async with self._session.write_unordered(lasting=False) as connection:
-            statement = insert_into(connection, node).values(row)
-            keys = [node.c.name, node.c.roles, node.c.instance]
-            await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=row))
+            if self._upsert is None:
+                insert, keys = insert_into(connection, node), [node.c.name, node.c.roles, node.c.instance]
+                changed = {column: insert.excluded[column] for column in row}
+                self._upsert = insert.on_conflict_do_update(index_elements=keys, set_=changed)
+            await connection.execute(self._upsert, row)
             if not remove:
                 return
             lapses_at = node.c.seen_at + node.c.lease_seconds
