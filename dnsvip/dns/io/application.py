@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from dnsvip.dns.identity.arrival import Arrival
+from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.dns.io.responder import Later
 from dnsvip.dns.io.tls import Terminator
 
@@ -42,6 +42,18 @@ class Application(Protocol):
         """The stream ends now; last words may still be written."""
 
 
+class Counted(dict[str, str]):
+    """Events of a transport -> the names that they are counted by, made once each."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def __missing__(self, event: str) -> str:
+        name = self[event] = f"{self._transport}_{event}"
+        return name
+
+
 @dataclass(frozen=True, slots=True)
 class Listening:
     """What streams of one listener have in common. `speaks` makes the application of what ALPN has chosen, None where
@@ -51,3 +63,7 @@ class Listening:
     respond: Respond
     speaks: Mapping[str | None, Callable[[Stream], Application]]
     tls: Terminator | None = None
+    counted: Counted = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counted", Counted(self.arrival.transport))

@@ -47,6 +47,10 @@ class Framer:
         if not self.broken:
             self._data, self._at = self._data[self._at :] + data, 0
 
+    def clear(self) -> None:
+        """Forget what is held."""
+        self._data, self._at, self._skip = b"", 0, 0
+
     def whole(self, data: bytes) -> bytes | None:
         """The message that `data` is, and nothing else, as nearly all come, where nothing is held before it: in place
         of `feed` and `next`. None of others."""

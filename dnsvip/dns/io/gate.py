@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
+from dnsvip.dns.io.deadlines import Deadlines
 from dnsvip.dns.protection.crowds import Crowds, Network
 from dnsvip.dns.protection.sources import source_of
 from dnsvip.fair_queue import FairQueue
@@ -24,9 +25,6 @@ SLICE = 0.001
 
 PAUSE = 0.001
 """Seconds between two slices that were used up: an API request takes many turns of the loop, not much of each."""
-
-READ = 1 << 13
-"""Bytes read at once."""
 
 PREFIXES = {4: ((32, 1), (24, 4)), 6: ((64, 1), (56, 2), (48, 4))}
 """Prefixes that connections are counted by, the last of them what one owner has all the addresses of (`NETWORKS`), and
@@ -82,16 +80,21 @@ class Gate:
 
     def __init__(self, limits: StreamLimits, front_ends: Container[IPv4Address | IPv6Address] = ()) -> None:
         self.limits, self.front_ends = limits, front_ends
-        self.streams: dict[Admitted, _Place] = {}
+        self.streams: dict[Admitted, Place] = {}
         self.turns, self.handshakes = StreamTurns(), StreamTurns()
-        self.buffer = bytearray(READ)
+        self.deadlines = Deadlines()
         self._sources: dict[Network, int] = {}
         self._crowds: Crowds[Admitted] = Crowds()
 
-    def enter(self, stream: Admitted) -> bool:
-        """Admit a connection; False where its source has too many."""
+    def turn(self) -> None:
+        """Note that the event loop has begun another turn: all others have had theirs, so slices begin anew."""
+        self.turns.until = self.handshakes.until = 0.0
+
+    def enter(self, stream: Admitted, place: Place | None = None) -> bool:
+        """Admit a connection, by its place where that is known; False where its source has too many."""
         sources, per_source = self._sources, self.limits.per_source
-        place = () if stream.source in self.front_ends else _place(stream.source)
+        if place is None:
+            place = () if stream.source in self.front_ends else place_of(stream.source)
         for counted, times in place:
             if sources.get(counted, 0) >= times * per_source:
                 return False
@@ -132,20 +135,24 @@ class StreamTurns:
     def __init__(self) -> None:
         self._ready: FairQueue[Working] = FairQueue(sys.maxsize)  # a stream is in it once, and streams are bounded
         self._scheduled = False
-        self._until = 0.0
+        self.until = 0.0
         """When the last slice ends or has ended, by `perf_counter`."""
 
     def begin(self, stream: Working) -> None:
         """Give a stream that has none its turns: the first at once where nobody waits and a slice is not used up, be it
         by those that had it at once or in turns."""
         now = perf_counter()
-        if self._scheduled or self._until <= now < self._until + PAUSE:
+        if self._scheduled or self.until <= now < self.until + PAUSE:
             self.add(stream)
             return
-        if now >= self._until:
-            self._until = now + SLICE
-        more = self._work(stream)
-        self._until = max(self._until, perf_counter())  # one that took longer than the slice has used it up
+        if now >= self.until:
+            self.until = now + SLICE
+        try:
+            more = stream.work()
+        except Exception as error:  # noqa: BLE001 - see below
+            more = self._failed(stream, error)
+        if (now := perf_counter()) > self.until:  # one that took longer than the slice has used it up
+            self.until = now
         if more:
             self.add(stream)
 
@@ -162,40 +169,41 @@ class StreamTurns:
     def _run(self) -> None:
         end, take = perf_counter() + SLICE, self._ready.take
         while (stream := take()) is not None:
-            if self._work(stream):
+            try:
+                more = stream.work()
+            except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
+                more = self._failed(stream, error)
+            if more:
                 self._put(stream)
             if perf_counter() >= end:
                 break
         now = perf_counter()
         self._scheduled = bool(self._ready)
         if self._scheduled:
-            self._until = now
+            self.until = now
             asyncio.get_running_loop().call_later(PAUSE, self._run)
         else:
-            self._until = max(now, end)  # what is left of the slice is for those that come next
+            self.until = max(now, end)  # what is left of the slice is for those that come next
 
     @staticmethod
-    def _work(stream: Working) -> bool:
-        try:
-            return stream.work()
-        except Exception as error:  # noqa: BLE001 - a fault of ours costs one stream, not the turns of all
-            context = {"message": "a stream failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
-            stream.fail()
-            return False
+    def _failed(stream: Working, error: Exception) -> bool:
+        context = {"message": "a stream failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+        stream.fail()
+        return False
 
 
-_Place: TypeAlias = Sequence[tuple[Network, int]]
+Place: TypeAlias = Sequence[tuple[Network, int]]
 """What a connection is counted by, and how many times `per_source` each may have; none while it has no source."""
 
 
 @lru_cache(1024)
-def _place(source: IPv4Address | IPv6Address) -> _Place:
+def place_of(source: IPv4Address | IPv6Address) -> Place:
     """Kept for those who connect again and again, as resolvers do: working it out takes as long as the rest."""
     bits, number = source.max_prefixlen, int(source)
     return tuple(((length, number >> bits - length), times) for length, times in PREFIXES[source.version])
 
 
-def _network(place: _Place) -> Network | None:
+def _network(place: Place) -> Network | None:
     """The network of a connection, the widest; None where its source is unknown."""
     return place[-1][0] if place else None

@@ -5,12 +5,12 @@ Each is opened by its scheme: UDP and TCP, TLS, HTTPS with HTTP/3, QUIC. What is
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from dnsvip.dns.io.tcp import Stream
 from dnsvip.dns.io.tls import Terminator
 from dnsvip.dns.io.turns import DatagramTurns
 from dnsvip.dns.io.udp import Batches
+from dnsvip.dns.io.wires import Wires
 from dnsvip.dns.protection.proxy import FrontEnds
 from dnsvip.errors import PlatformError
 from dnsvip.site.node_dns import DnsSettings, Listener
@@ -36,9 +37,6 @@ if TYPE_CHECKING:  # QUIC is loaded where a listener has it
     from dnsvip.dns.io.quic.connection import Connection
     from dnsvip.dns.io.quic.credentials import QuicCredentials
     from dnsvip.dns.io.quic.server import QuicServer
-
-BACKLOG = 512
-"""Connections that the kernel holds for us to accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Listeners:
         self.quic: QuicServer | None = None
         self._settings, self._responder, self._gate = settings, responder, gate
         self._front_ends, self._tally, self._turns, self._latency = front_ends, tally, turns, latency
-        self._servers: list[asyncio.Server] = []
+        self._wires: Wires | None = None
         self._terminators: list[Terminator | QuicCredentials] = []
 
     @property
@@ -97,7 +95,7 @@ class Listeners:
             else:
                 arrival = Arrival(listener.name, _STREAMS[listener.scheme])
                 listening = Listening(arrival, responder.stream, self._speaks(listener, sock.getsockname()[1]), tls)
-                await self._accept(sock, listening)
+                self._accept(sock, listening)
         self.endpoints += (Endpoint(listener.name, host, socks[0].getsockname()[1], listener.scheme),)
 
     def refresh(self) -> None:
@@ -120,16 +118,16 @@ class Listeners:
             datagrams.stop()
         if self.quic is not None:
             self.quic.stop()
-        for server in self._servers:
-            server.close()
+        if self._wires is not None:
+            self._wires.close()
         for stream in list(self._gate.streams):
             stream.close()
-        self.datagrams, self._servers, self.endpoints = [], [], ()
+        self.datagrams, self._wires, self.endpoints = [], None, ()
 
-    async def _accept(self, sock: socket.socket, listening: Listening) -> None:
-        loop = asyncio.get_running_loop()
-        factory = lambda: Stream(listening, self._gate, self._tally)  # noqa: E731
-        self._servers.append(await loop.create_server(factory, sock=sock, backlog=BACKLOG))
+    def _accept(self, sock: socket.socket, listening: Listening) -> None:
+        if self._wires is None:
+            self._wires = Wires(self._gate.turn)
+        self._wires.listen(sock, partial(Stream, listening, self._gate, self._tally))
 
     def _listen_quic(self, sock: socket.socket, listener: Listener) -> None:
         from dnsvip.dns.io.quic import doq, http3  # noqa: PLC0415 - slow to load, and not everybody has such listeners

@@ -73,7 +73,8 @@ class Messages:
 
     def stop(self) -> None:
         """The stream ends: there is nobody to answer any more."""
-        self._framer, self._message = Framer(), None
+        self._message = None
+        self._framer.clear()
         if self._ongoing is not None:
             self._ongoing.clear()
 

@@ -15,11 +15,11 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import cast
 
 from dnsvip.dns.io.application import Application, Listening
-from dnsvip.dns.io.gate import Gate, StreamTurns
+from dnsvip.dns.io.gate import Gate, Place, place_of
 from dnsvip.dns.io.tls import MOST_HELD, Broken, Channel, Refused
+from dnsvip.dns.io.wires import Wire
 from dnsvip.dns.protection.proxy import BadHeader, read, unmapped
 
 RECORDS = 8
@@ -35,27 +35,28 @@ FINE = 0.05
 """Seconds by which the time of being idle may be wrong: a busy stream is not noted for each message."""
 
 
-class Stream(asyncio.BufferedProtocol):
+class Stream:
     """One connection. `arrival` and `respond` are those of its listener, `arrival` with what a handshake has proved."""
 
     __slots__ = (
         "_application",
         "_channel",
+        "_counted",
         "_deadline",
         "_gate",
         "_header",
-        "_idle",
         "_last",
         "_listening",
         "_loop",
+        "_moment",
         "_open",
         "_paused",
         "_queued",
         "_stuck",
         "_tally",
-        "_transport",
         "_unsent",
         "_unsent_bytes",
+        "_wire",
         "_working",
         "arrival",
         "certificate_end",
@@ -67,11 +68,11 @@ class Stream(asyncio.BufferedProtocol):
 
     def __init__(self, listening: Listening, gate: Gate, tally: Counter[str]) -> None:
         self._listening, self._gate, self._tally = listening, gate, tally
-        self.arrival, self.respond = listening.arrival, listening.respond
+        self.arrival, self.respond, self._counted = listening.arrival, listening.respond, listening.counted
         self._loop = asyncio.get_running_loop()
         self._application: Application | None = None
         self._channel: Channel | None = None
-        self._idle: asyncio.TimerHandle | None = None
+        self._moment = 0  # at which it is looked at
         self._stuck: asyncio.TimerHandle | None = None
         self._queued = self._paused = self._last = self._open = self._working = False
         self._unsent: list[bytes] = []
@@ -105,9 +106,9 @@ class Stream(asyncio.BufferedProtocol):
 
     def wake(self) -> None:
         """Ask for a turn, unless it has one coming."""
-        if not self._queued and not self._transport.is_closing():
+        if not self._queued and not self._wire.closing:
             self._queued = True
-            self._turns.add(self)
+            (self._gate.handshakes if self._application is None else self._gate.turns).add(self)
 
     def touch(self) -> None:
         """Note that there was a query, or progress of a long answer: the time of being idle begins anew."""
@@ -118,60 +119,54 @@ class Stream(asyncio.BufferedProtocol):
 
     def count(self, event: str) -> None:
         """Count an event of this transport."""
-        self._tally[self.arrival.transport + "_" + event] += 1
+        self._tally[self._counted[event]] += 1
 
     def finish(self, event: str = "") -> None:
         """Read no more, and close when all is sent; its place is free at once where nothing is left to send."""
-        if self._transport.is_closing():
+        if self._wire.closing:
             return
         if event:
             self.count(event)
         self._flush()
         self._last = True
         if self._channel is not None:
-            self._transport.write(self._channel.farewell())
-        if not self._transport.get_write_buffer_size():
+            self._wire.write(self._channel.farewell())
+        if not self._wire.waiting:
             self._gate.leave(self)
-        self._transport.close()
+        self._wire.close()
 
     def give_up(self, event: str) -> None:
         """End the connection at once."""
         self.count(event)
-        self._transport.abort()
+        self._wire.abort()
 
-    # What the event loop calls.
+    # What the wire calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, wire: Wire) -> None:
         """Admit the connection, or abort it."""
-        self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        if not peer:  # closed before it was accepted
-            self._transport.abort()
-            return
-        self.source = _address(peer[0])
-        if not self._gate.enter(self):
+        gate, tally, counted = self._gate, self._tally, self._counted
+        self._wire = wire
+        self.source, place = _peer(wire.peer)
+        if gate.front_ends and self.source in gate.front_ends:
+            self._header, place = b"", ()
+        if not gate.enter(self, place):
             self.give_up("refused")
             return
-        self.count("accepted")
-        self.count("open")
+        tally[counted["accepted"]] += 1
+        tally[counted["open"]] += 1
         self._open = True
-        if self.source in self._gate.front_ends:
-            self._header = b""
-        limits, tls = self._gate.limits, self._listening.tls
-        if tls is None:
+        limits, seconds = gate.limits, gate.limits.idle
+        if self._listening.tls is None:
             self._application = self._listening.speaks[None](self)
-        self._deadline = self._loop.time() + (limits.idle if tls is None else min(limits.idle, limits.handshake))
-        self._idle = self._loop.call_at(self._deadline, self._check_idle)
+        elif limits.handshake < seconds:
+            seconds = limits.handshake
+        self._deadline = self._loop.time() + seconds
+        self._moment = gate.deadlines.add(self, self._deadline)
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
-        """Room to read into. All streams share it: what is read is copied before another reads."""
-        return self._gate.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def received(self, data: bytes) -> None:
         """Queue what was read; reading pauses where that is more than one message can have."""
         if self._last:
             return
-        data = bytes(memoryview(self._gate.buffer)[:nbytes])
         if self._header is not None:
             data = self._after_header(self._header + data)
             if not data:
@@ -186,20 +181,19 @@ class Stream(asyncio.BufferedProtocol):
             full = self._channel.feed(data) > MOST_HELD
         if full and not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            self._wire.pause_reading()
         self._begin()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> None:
         """The peer has closed its side; queries received are still answered. Where none waits, its place is free at
         once: a source at its limit may connect again."""
         self._last = True
         if self._application is None:
-            self._transport.close()
+            self._wire.close()
         elif self._queued or self._stuck:
             pass  # its turn comes
         elif self._work():
             self.wake()
-        return True
 
     def pause_writing(self) -> None:
         """The peer does not read; give it some seconds."""
@@ -212,18 +206,18 @@ class Stream(asyncio.BufferedProtocol):
             self._stuck = None
         self.wake()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self) -> None:
         """Release everything."""
         self._gate.leave(self)
         if self._open:
             self._open = False
-            self._tally[f"{self.arrival.transport}_open"] -= 1
+            self._tally[self._counted["open"]] -= 1
         if self._application is not None:
             self._application.stop()
         self._application, self._channel, self._last = None, None, True  # which refer to it: nothing waits for the GC
-        for handle in (self._idle, self._stuck):
-            if handle:
-                handle.cancel()
+        self._gate.deadlines.remove(self, self._moment)
+        if self._stuck:
+            self._stuck.cancel()
 
     # What the gate calls.
 
@@ -241,10 +235,19 @@ class Stream(asyncio.BufferedProtocol):
         """End the connection after a fault of ours."""
         self.give_up("failed")
 
+    def look(self) -> None:
+        """End the connection if its time is over."""
+        busy = self._queued or self._stuck or (self._application is not None and self._application.busy())
+        now = self._loop.time()
+        if now < self._deadline or busy:
+            self._moment = self._gate.deadlines.add(self, max(self._deadline, now + 0.1))
+        else:
+            self.give_up("idle" if self._application is not None else "handshake_slow")
+
     def work(self) -> bool:
         """Take a step of the handshake, or answer one message; whether there may be more to do now."""
         self._queued = False
-        if self._transport.is_closing() or self._stuck:
+        if self._wire.closing or self._stuck:
             return False
         if self._application is None:
             self._shake()
@@ -260,22 +263,17 @@ class Stream(asyncio.BufferedProtocol):
 
     # Its own.
 
-    @property
-    def _turns(self) -> StreamTurns:
-        """Whose turns it takes: a handshake waits for others."""
-        return self._gate.turns if self._application is not None else self._gate.handshakes
-
     def _begin(self) -> None:
-        """Have what was read worked on: at once where nobody else waits."""
+        """Have what was read worked on: at once where nobody else waits. A handshake waits for others."""
         if not self._queued:
             self._queued = True
-            self._turns.begin(self)
+            (self._gate.handshakes if self._application is None else self._gate.turns).begin(self)
 
     def _flush(self) -> None:
         """Send what was written."""
         data, self._unsent, self._unsent_bytes = b"".join(self._unsent), [], 0
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
+        if data and not self._wire.closing:
+            self._wire.write(data)
 
     def _work(self) -> bool:
         application = self._application
@@ -284,7 +282,7 @@ class Stream(asyncio.BufferedProtocol):
         if channel is not None and channel.held and not application.full():
             self._decrypt(channel, application)
         more = application.work() or (channel is not None and channel.held > 0 and not application.full())
-        if self._transport.is_closing() or self._stuck:
+        if self._wire.closing or self._stuck:
             return False
         if more:
             return True
@@ -292,7 +290,7 @@ class Stream(asyncio.BufferedProtocol):
             application.end()
         elif self._paused and not self._last and not application.full():
             self._paused = False
-            self._transport.resume_reading()
+            self._wire.resume_reading()
         return False
 
     def _shake(self) -> None:
@@ -306,23 +304,25 @@ class Stream(asyncio.BufferedProtocol):
                 self.arrival, self.certificate_end = tls.arrival(channel, self._listening.arrival, time.time())
         except Broken as error:
             self.count("token_refused" if isinstance(error, Refused) else "handshake_failed")
-            self._transport.write(channel.unsent())
+            self._wire.write(channel.unsent())
             self._last = True
-            self._transport.close()
+            self._wire.close()
             return
-        if unsent := channel.unsent():
-            self._unsent.append(unsent)
+        unsent = channel.unsent()
         if done:
-            self.count("handshakes")
+            self._unsent.append(unsent)  # before what the application says, and with it
+            self._tally[self._counted["handshakes"]] += 1
             speaks = self._listening.speaks
             self._application = speaks.get(channel.protocol, speaks[None])(self)
-            self.touch()
+            self._deadline = self._loop.time() + self._gate.limits.idle
             if channel.held:
                 self._begin()
-        self._flush()
+            self._flush()
+        else:
+            self._wire.write(unsent)
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            self._wire.resume_reading()
 
     def _decrypt(self, channel: Channel, application: Application) -> None:
         """Hand the application what some records hold."""
@@ -330,7 +330,7 @@ class Stream(asyncio.BufferedProtocol):
             data = channel.decrypt(RECORDS)
         except Broken:
             self._flush()
-            self._transport.write(channel.unsent())
+            self._wire.write(channel.unsent())
             self.give_up("broken")
             return
         if data:
@@ -361,18 +361,13 @@ class Stream(asyncio.BufferedProtocol):
                 return b""
         return data[header.size :]
 
-    def _check_idle(self) -> None:
-        busy = self._queued or self._stuck or (self._application is not None and self._application.busy())
-        if self._loop.time() < self._deadline or busy:
-            later = max(self._deadline, self._loop.time() + 0.1)
-            self._idle = self._loop.call_at(later, self._check_idle)
-        else:
-            self.give_up("idle" if self._application is not None else "handshake_slow")
-
 
 @lru_cache(1024)
-def _address(text: str) -> IPv4Address | IPv6Address:
-    """The address of a peer. From its bytes, as `ip_address` takes its text apart for longer than its place takes."""
+def _peer(text: str) -> tuple[IPv4Address | IPv6Address, Place]:
+    """The address of a peer and what it is counted by, kept for those who connect again and again, as resolvers do.
+    From its bytes, as `ip_address` takes its text apart for longer than its place takes."""
     if ":" in text:
-        return unmapped(IPv6Address(inet_pton(AF_INET6, text.partition("%")[0])))
-    return IPv4Address(inet_pton(AF_INET, text))
+        source = unmapped(IPv6Address(inet_pton(AF_INET6, text.partition("%")[0])))
+    else:
+        source = IPv4Address(inet_pton(AF_INET, text))
+    return source, place_of(source)

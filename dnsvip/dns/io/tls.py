@@ -13,7 +13,7 @@ from contextlib import suppress
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -69,9 +69,9 @@ class Channel:
     def __init__(self, context: ssl.SSLContext, source: IPv4Address | IPv6Address) -> None:
         self.context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._session = cast("_Session", session)
-        self._session.source = source
+        session: _Session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)  # type: ignore[assignment]
+        session.source = source
+        self._session = session
         self._shaken = 0
         self.ended = False
         """Whether the peer has said that it sends no more."""
@@ -153,7 +153,7 @@ class Channel:
 
     def unsent(self) -> bytes:
         """What TLS itself has to send: its part of a handshake, an alert."""
-        return self._outgoing.read() if self._outgoing.pending else b""
+        return self._outgoing.read()
 
     def farewell(self) -> bytes:
         """What ends the connection in order (close_notify)."""

@@ -172,6 +172,26 @@ async def test_a_slice_that_is_used_up(first: str, monkeypatch: pytest.MonkeyPat
     assert order == ["192.0.2.1", "192.0.2.2"]
 
 
+async def test_a_turn_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all others have had a turn since a slice was used up, a stream is answered as soon as it is read; not so
+    where another waits."""
+    monkeypatch.setattr(gates, "SLICE", 0.0)
+    monkeypatch.setattr(gates, "PAUSE", 60.0)
+    order: list[str] = []
+    gate, other = Gate(StreamLimits()), Gate(StreamLimits())
+    gate.handshakes.begin(Busy("192.0.2.1", 1, order))
+    gate.turn()
+    gate.handshakes.begin(Busy("192.0.2.2", 1, order))
+    assert order == ["192.0.2.1", "192.0.2.2"]
+    other.turns.begin(Busy("192.0.2.3", 1, order))
+    other.turns.begin(Busy("192.0.2.4", 1, order))
+    other.turn()
+    other.turns.begin(Busy("192.0.2.5", 1, order))
+    assert order[2:] == ["192.0.2.3"]
+    await asyncio.sleep(0)
+    assert order[3:] == ["192.0.2.4"]
+
+
 async def test_what_takes_long_uses_the_slice_up() -> None:
     """After an answer that took longer than a slice, streams that are read with it wait for their turns."""
     order: list[str] = []

@@ -29,6 +29,7 @@ from dnsvip.dns.io.messages import Messages
 from dnsvip.dns.io.server import DnsServer
 from dnsvip.dns.io.sockets import STREAM_BUFFER
 from dnsvip.dns.io.tcp import Stream
+from dnsvip.dns.io.wires import Wire, Wires
 from dnsvip.dns.protocol.message import MAX_QUERY
 from dnsvip.errors import PlatformError
 from dnsvip.site import Site, Snapshot, Zone
@@ -210,10 +211,13 @@ async def test_the_client_of_a_dual_stack_socket() -> None:
     tally: Counter[str] = Counter()
     listening = Listening(Arrival(), lambda *_: None, {None: Messages})
     stream = Stream(listening, Gate(StreamLimits()), tally)
-    transport = asyncio.Transport({"peername": ("::ffff:192.0.2.200", 4000, 0, 0)})
-    stream.connection_made(transport)
+    wires, (ours, _theirs) = Wires(lambda: None), socket.socketpair()
+    wire = Wire(wires, ours.detach(), "::ffff:192.0.2.200", stream)
+    wire.begin()
     assert stream.source == ip_address("192.0.2.200")
-    stream.connection_lost(None)
+    wire.abort()
+    wires.close()
+    await asyncio.sleep(0)
 
 
 OPTIONS = b"\0\0\x29\x04\xd0\0\0\0\0" + (64_000).to_bytes(2, "big") + b"\xfd\xe9\0\0" * 16_000
