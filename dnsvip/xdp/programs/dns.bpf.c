@@ -33,14 +33,17 @@ static __always_inline int take_made(struct dns_work *w, const struct made *from
 	       (!made->renew || (__u32)w->unix_seconds - made->since < made->renew);
 }
 
-/* Gets the address for a hole from a maker into work.address, and how it is counted into work.made; returns whether it
- * could, else the server has to answer. Who has not asked before is identified by the prefix, where `identifies`. */
-static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole, int identifies)
+/* Gets the address of who asks from a maker into work.made; returns whether it could, else the server has to answer. Who has
+ * not asked before is identified by the prefix, where `identifies`. */
+static __always_inline int find_address(struct dns_work *w, __u32 generation, __u32 number, int identifies)
 {
+	struct record_set *set = bpf_map_lookup_elem(&record_sets, &number);
 	struct ready *ready;
 	__u64 owner;
 
 	w->who.maker = number;
+	if (identifies && set && set->stays && find_staying(generation))
+		return 1;
 	owner = owner_of(&w->who, generation);
 	ready = bpf_map_lookup_elem(&requesters, &w->who);
 	if (!ready || !take_made(w, &ready->made, owner)) {
@@ -54,6 +57,14 @@ static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 numb
 			return 0;
 		}
 	}
+	return 1;
+}
+
+/* The same for a hole, into work.address. */
+static __always_inline int fill(struct dns_work *w, __u32 generation, __u32 number, __u32 hole, int identifies)
+{
+	if (!find_address(w, generation, number, identifies))
+		return 0;
 	w->address[hole][0] = w->made.address[0];
 	w->address[hole][1] = w->made.address[1];
 	return 1;

@@ -354,6 +354,7 @@ struct record_set {
 	__u32 generation;
 	__u32 first;
 	__u32 count;
+	__u32 stays; /* some whom no prefix identifies have one address for all slots */
 };
 
 struct {
@@ -472,6 +473,7 @@ struct subnet {
 /* Whose prefix a question comes from: the number of a record, NONE where the server has to look; and the ECS scope. */
 struct whose {
 	__u64 missing; /* hash of what is to be known for it */
+	__u64 sender;  /* that of a sender of ECS options that is not known; 0: there is none */
 	__u32 record;
 	__u32 scope;
 	__u8 is_known; /* looked for already */

@@ -33,6 +33,7 @@ CellOf = Callable[[Step | None, Kind, str | None], int | None]
 """The number of an address by how it is counted (`Cells.of_address`)."""
 
 _RECORD = Struct("=QQQBBB?4x")
+_KIND_AT = 24
 _LONG = (1 << 64) - 1
 _SOMEBODY = Requester(IPv6Address("2001:db8::1"))
 """A requester whose prefix shows in what depends on it."""
@@ -93,9 +94,11 @@ class Records:
         makes = _Makes(hole, tables, self._cell_of, has_maker)
         if region.basis != makes.basis:
             region.basis, region.pages = makes.basis, []
-        for at, (_, owner, step, tier, _) in enumerate(special):
-            who = Classified(claims.client(owner) if owner else None, step, 0, None, tier)
-            self._put(region.first + at, [makes.of_somebody(who, (step, step))])
+        first = [
+            makes.of_somebody(Classified(claims.client(owner) if owner else None, step, 0, None, tier), (step, step))
+            for _, owner, step, tier, _ in special
+        ]
+        self._put(region.first, first)
         behind, pages = region.first + len(special), claims.pages
         region.pages += [None] * (len(pages) - len(region.pages))
         for at, page in enumerate(pages):
@@ -112,7 +115,8 @@ class Records:
                 region.pages[at] = page
             elif at % AT_ONCE == 0:
                 yield
-        self._publish(number, region.first, len(special) + claims.used, generation)
+        stays = any(map(makes.stays, first))
+        self._publish(number, generation, first=region.first, count=len(special) + claims.used, stays=int(stays))
 
     def _region(self, number: int, count: int) -> _Region | None:
         """The room of a maker, None where there is none. One that has become too small is given up."""
@@ -140,11 +144,10 @@ class Records:
     def _put(self, first: int, records: Sequence[bytes]) -> None:
         self.array.put(first, b"".join(records))
 
-    def _publish(self, number: int, first: int, count: int, generation: int) -> None:
-        """Have the program read a maker's records; what has its generation is whole."""
+    def _publish(self, number: int, generation: int, **values: int) -> None:
+        """Have the program read a maker's records (`struct record_set`); what has its generation is whole."""
         for marked in (0, generation):
-            value = image.TYPES.struct("record_set").pack(generation=marked, first=first, count=count)
-            self._sets.put(u32(number), value)
+            self._sets.put(u32(number), image.TYPES.struct("record_set").pack(generation=marked, **values))
 
 
 class _Makes:
@@ -162,6 +165,10 @@ class _Makes:
         used = [step for step in STEPS if claims.any(step)] or STEPS
         self._steps = used[0], used[-1]
         self.basis = *tables.vips.basis(hole.service, hole.rtype), self._steps
+
+    def stays(self, record: bytes) -> bool:
+        """Whether a record is an address for all slots."""
+        return record[_KIND_AT] == self._kinds["stays"]
 
     def of(self, number: int, client: Client | None) -> bytes:
         """The record of a client by its number in `Claims`."""

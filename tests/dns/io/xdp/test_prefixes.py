@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv6Network
+from ipaddress import IPv6Network, ip_address
 from math import inf
 from random import Random
 
@@ -217,3 +217,22 @@ def test_ipv6_networks_longer_than_64_bits() -> None:
         assert kernel.ask(question(NAMES[0]), "2001:db8:9:1::1")
         assert kernel.ask(question(NAMES[0]), "2001:db8:8:ffff::1")
         assert not kernel.feeder.prefixes.is_lacking
+
+
+@pytest.mark.parametrize("which", ["plain", "source"])
+def test_who_has_an_address_that_stays_takes_no_room(which: str) -> None:
+    """In no client's prefix, where strangers have one address for all, the kernel keeps nobody; else it keeps who asks
+    again."""
+    order, anonymous = ORDERS[which]
+    snapshot = site_of(clients_of(Random(which), range(2000, 2010), set()), order, anonymous)
+    wire = question("www.example.test", 28)
+    with loaded(FastPath(engine := Engine(snapshot)), **ROOM) as kernel:
+        ready(kernel)
+        kernel.maps["requesters"].clear()
+        for n in range(64):
+            source = ip_address(f"198.18.7.{n}")
+            right = engine.decide(wire, source, Arrival("public", Transport.UDP), kernel.now)
+            for _ in range(3):
+                assert kernel.ask(wire, source) == right.wire
+        kept = kernel.maps["requesters"].count()
+    assert kept == 0 if anonymous is Anonymous.PLAIN else kept > 32
