@@ -157,3 +157,41 @@ def test_nobody_else_makes_folders() -> None:
     }
     own = {"site/io/safe_file.py", "xdp/pinned.py", "xdp/build.py", "client/io/hosts.py"}
     assert {name for name in makers if not name.startswith("demo/")} == own
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from dnsvip.site.io.safe_file import draft_of
+with draft_of(Path(sys.argv[1])) as draft:
+    draft.file.write(b"half")
+    draft.file.flush()
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_has_left(tmp_path: Path) -> None:
+    """Its draft is deleted by who writes the file next; that of a process which still writes stays, and is put in
+    place."""
+    file, drafts = tmp_path / "snapshot", lambda: sorted(path.name for path in tmp_path.glob(".snapshot.*"))
+    (tmp_path / ".snapshot.d").touch()
+    killed, alive = (
+        subprocess.Popen([sys.executable, "-c", WRITER, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    )
+    try:
+        for process in (killed, alive):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"written\n"
+        assert len(drafts()) == 3
+        killed.kill()
+        killed.wait()
+        write_file(file, b"whole")
+        kept, named = drafts()
+        assert (kept.split(".")[2], named) == (str(alive.pid), ".snapshot.d")
+        assert file.read_bytes() == b"whole"
+    finally:
+        for process in (killed, alive):
+            process.communicate()
+    assert drafts() == [".snapshot.d"]

@@ -2,7 +2,8 @@
 
 The content goes to a draft beside the file, created exclusively and never through a symbolic link. `commit` flushes it
 to disk, puts it in place in one step and flushes the folder. A draft that is not committed is deleted: after a crash,
-a full disk or an error the file is as before.
+a full disk or an error the file is as before. What a process that was killed has left, the next draft of that file
+deletes; each is locked while it is written.
 
 What is no file (a device, a FIFO, a socket, a folder, a link to one) is refused and stays. Private files are refused in
 a folder where others could put theirs in the place.
@@ -11,7 +12,9 @@ a folder where others could put theirs in the place.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -80,12 +83,12 @@ def draft_of(
     Every OSError of the block is raised as `error`, which names `what` (by default the path) and the remedy.
     """
     place = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         _check_target(path)
         if mode == PRIVATE:
             _check_folder(path.parent)
-        with os.fdopen(os.open(place, flags, mode), "wb") as file:
+        _remove_left(path)
+        with os.fdopen(_locked(place, mode), "wb") as file:
             yield Draft(path, file, place, exclusive=exclusive)
     except FileExistsError as cause:
         raise error(f"{what or path}: exists already; name a new file") from cause
@@ -94,6 +97,38 @@ def draft_of(
     finally:
         with suppress(OSError):
             place.unlink()
+
+
+def _locked(place: Path, mode: int) -> int:
+    """A descriptor of a new draft, locked where the file system can; raises OSError."""
+    while True:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(place, flags, mode)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else it was taken for one that was left
+            return descriptor
+        os.close(descriptor)
+
+
+def _remove_left(path: Path) -> None:
+    """Delete the drafts of a file whose writers were killed: nobody has them locked. What cannot be deleted stays."""
+    form = re.compile(rf"\.{re.escape(path.name)}\.\d+\.[0-9a-f]{{8}}")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if form.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    _remove_unlocked(path.with_name(entry.name))
+
+
+def _remove_unlocked(draft: Path) -> None:
+    descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def write_file(
