@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, event, func, select, text
+from sqlalchemy import URL, ColumnElement, event, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
@@ -48,6 +48,9 @@ READ_ONLY, DISK_FULL = "25006", "53100"
 WRITING = {"idle_in_transaction_session_timeout": "90s"}
 """Of each transaction that writes: how long it may wait for its process, which may have stopped, as it holds the lock
 of all writers. Far longer than the largest change computes between two statements, and shorter than others wait."""
+
+NOT_LASTING = {"synchronous_commit": "off"}
+"""Of a transaction that may be lost with its server."""
 
 NOT_PREPARED = "26000", "42P05"
 """What PostgreSQL says of a statement that another connection has prepared, or has prepared too."""
@@ -134,9 +137,9 @@ class Database:
     @asynccontextmanager
     async def write(self, prepare: Prepare | None = None) -> AsyncIterator[tuple[AsyncConnection, int]]:
         """A transaction that excludes every other writer, with the generation it starts from; see `write_unordered`."""
-        async with self.write_unordered(prepare) as connection:
+        async with self._writing(prepare) as connection:
             # SQLite's BEGIN IMMEDIATE has already locked the whole file.
-            yield connection, await current_generation(connection, lock=not self.is_sqlite)
+            yield connection, await (current_generation(connection) if self.is_sqlite else _locked(connection))
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
@@ -154,6 +157,13 @@ class Database:
         waits for no disk and no standby where it need not be `lasting`.
 
         SQLite's connection may `prepare` what it is to write, in temporary tables, before it takes the write lock."""
+        async with self._writing(prepare) as connection:
+            if not self.is_sqlite:
+                await connection.execute(select(*_set(WRITING if lasting else {**WRITING, **NOT_LASTING})))
+            yield connection
+
+    @asynccontextmanager
+    async def _writing(self, prepare: Prepare | None) -> AsyncIterator[AsyncConnection]:
         with self.translating():
             async with self._connected() as connection:
                 if self.is_sqlite:
@@ -161,9 +171,6 @@ class Database:
                         await prepare((await connection.get_raw_connection()).driver_connection)
                     await connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
                 async with connection.begin() as transaction:
-                    if not self.is_sqlite:
-                        settings = WRITING if lasting else {**WRITING, "synchronous_commit": "off"}
-                        await connection.execute(select(*(func.set_config(*each, True) for each in settings.items())))
                     yield connection
                     if not self.is_sqlite:
                         await self._commit(connection, transaction)
@@ -324,12 +331,20 @@ async def looked_at(connection: AsyncConnection, clock: SharedClock) -> int:
     return generation_of(generation)
 
 
-async def current_generation(connection: AsyncConnection, *, lock: bool = False) -> int:
-    """The generation of the database as this transaction sees it; with `lock` nobody else changes it until the end.
-    Raises StoreError where it cannot be read."""
-    query = select(state.c.generation)
-    result = await connection.execute(query.with_for_update() if lock else query)
-    return generation_of(result.scalar_one())
+async def current_generation(connection: AsyncConnection) -> int:
+    """The generation of the database as this transaction sees it. Raises StoreError where it cannot be read."""
+    return generation_of((await connection.execute(select(state.c.generation))).scalar_one())
+
+
+async def _locked(connection: AsyncConnection) -> int:
+    """The same, and nobody else changes it until the end; with the settings of a transaction that writes."""
+    locking = select(state.c.generation, *_set(WRITING)).with_for_update()
+    return generation_of((await connection.execute(locking)).scalar_one())
+
+
+def _set(settings: Mapping[str, str]) -> list[ColumnElement[str]]:
+    """What sets settings of PostgreSQL until the end of a transaction, where it is selected."""
+    return [func.set_config(name, value, True) for name, value in settings.items()]
 
 
 def generation_of(stored: object) -> int:
