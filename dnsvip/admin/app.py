@@ -15,7 +15,7 @@ from dnsvip.admin.console import add_console, by_session
 from dnsvip.admin.http import auth, docs, openapi, work
 from dnsvip.admin.http.limits import LIMITS
 from dnsvip.admin.http.narrowing import narrowed
-from dnsvip.admin.http.operation import Operation, add, with_dots
+from dnsvip.admin.http.operation import Operation, add, with_names
 from dnsvip.admin.http.problems import as_problems
 from dnsvip.admin.http.source import PROXIES, Proxies
 from dnsvip.admin.node import NODE, Node
@@ -120,7 +120,7 @@ def make_app(
     settings = settings or AdminSettings()
     counting = [counts.middleware] if counts else []
     app = web.Application(
-        middlewares=[*counting, as_problems, with_dots, by_session, auth.authenticate, work.end_with_caller]
+        middlewares=[*counting, as_problems, with_names, by_session, auth.authenticate, work.end_with_caller]
     )
     if observed:
         app[OBSERVED] = observed

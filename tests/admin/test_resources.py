@@ -304,6 +304,16 @@ async def test_the_root_zone_in_a_path(api: Api) -> None:
     assert (await api("DELETE", "zones/=2E", headers=may)).status == 204
 
 
+async def test_a_client_that_is_called_as_a_path(api: Api) -> None:
+    """One called import or export, which a site file may have, is read, changed and deleted by =XX."""
+    for name, path in (("import", "=69mport"), ("export", "=65xport")):
+        made = await api.ok("PUT", f"clients/{path}", {"id": 4000 + len(path) + ord(name[0]), "tier": "gold"})
+        assert made["name"] == name
+        assert (await api.ok("PATCH", f"clients/{path}", {"tier": "standard"}))["tier"] == "standard"
+        assert (await api("DELETE", f"clients/{path}")).status == 204
+        assert await api.store.objects.get("client", name) is None
+
+
 async def test_status_asks_the_dispatcher(api: Api) -> None:
     """The status holds what a dispatcher on this machine writes to its socket, or says that it does not answer."""
     assert (await api.ok("GET", "status"))["dispatcher"] is None

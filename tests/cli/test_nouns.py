@@ -372,3 +372,12 @@ def test_help_tells_exit_codes(tmp_path: Path) -> None:
     for argv in (["tiers"], ["clients", "add"], ["servers", "drain"], ["keys", "rotate"], ["status"], ["tokens"]):
         done = subprocess.run([DNSVIP, *argv, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert "Exit codes: 0 done" in done.stdout
+
+
+def test_a_client_that_is_called_as_a_command(served: Node) -> None:
+    """One called import, which stands for something else in a path of the API, is like any other."""
+    ok(served, "clients", "add", "import", "--id", "4711", "--tier", "gold")
+    assert as_json(served, "clients", "show", "import")["id"] == 4711
+    ok(served, "clients", "move", "import", "standard")
+    assert "import\t4711\tstandard" in ok(served, "clients", "list", "--prefix", "imp")
+    ok(served, "clients", "delete", "import")

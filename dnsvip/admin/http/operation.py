@@ -7,6 +7,7 @@ reads where its method does and else writes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -110,16 +111,20 @@ class Operation:
         return request.match_info.get(self.name)
 
 
-DOT = "=2E"
-"""The name "." in a path, written as PowerDNS's API writes it: browsers and proxies take a part of a path away that is
-a dot (RFC 3986 section 5.2.4), so that what is meant for the root zone would be done to another."""
+_ESCAPED = re.compile("=([0-9A-Fa-f]{2})")
 
 
 @web.middleware
-async def with_dots(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Put the names that DOT stands for into the parts of a path, before anybody reads them."""
-    dots = {key: "." for key, part in request.match_info.items() if part == DOT}
-    request.match_info.update(dots)
+async def with_names(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Put the names that a path says with `=XX` for their first character into its parts, before anybody reads them.
+
+    No name has a `=` in it. It is for names that a path cannot have as they are: browsers and proxies take a part away
+    that is a dot (RFC 3986 section 5.2.4), so that what is meant for the root zone would be done to another; and a
+    client may be called `import`. PowerDNS's API writes the root zone as `=2E`, too.
+    """
+    for key, part in request.match_info.items():
+        if first := _ESCAPED.match(part):
+            request.match_info[key] = chr(int(first[1], 16)) + part[first.end() :]
     return await handler(request)
 
 

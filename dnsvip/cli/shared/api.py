@@ -31,8 +31,8 @@ TIMEOUT_SECONDS = 300.0
 PAGE = 1000
 """Items of most lists that are read at a time, the most that the API gives."""
 
-DOT = "=2E"
-"""The name "." in a path: a proxy would take a part away that is a dot."""
+NAMES = {".": "=2E", "import": "=69mport", "export": "=65xport"}
+"""Names in a path: a proxy would take a part away that is a dot, and others stand for something else."""
 
 PIECE = 1 << 16
 """Bytes read from a stream at a time."""
@@ -107,7 +107,7 @@ class Api:
     ) -> Iterator[bytes]:
         """The lines of a response as they arrive. `body` is a file or an iterable, sent as it is read."""
         sent = {"Authorization": f"Bearer {self._token}", **headers}
-        with self._answer(method, _url(path, query), body, sent) as answer:
+        with self._answer(method, _url(path, query, {}), body, sent) as answer:
             if answer.status >= 300:
                 self._read(answer.status, answer.read())
             _warn(answer)
@@ -213,9 +213,9 @@ def find_api(
     return Api(url, connect, _token(token_file))
 
 
-def _url(path: Sequence[str], query: Mapping[str, Any] | None) -> str:
+def _url(path: Sequence[str], query: Mapping[str, Any] | None, names: Mapping[str, str] = NAMES) -> str:
     words = {key: _word(value) for key, value in (query or {}).items() if value is not None}
-    url = f"{ROOT}/{'/'.join(DOT if part == '.' else quote(part, safe='') for part in path)}"
+    url = f"{ROOT}/{'/'.join(names.get(part) or quote(part, safe='') for part in path)}"
     return f"{url}?{urlencode(words)}" if words else url
 
 

@@ -143,12 +143,19 @@ export async function all(path, options) {
   return items;
 }
 
+/** Names in a path: browsers would take a part away that is a dot, and others stand for something else. */
+const NAMES = new Map([
+  [".", "=2E"],
+  ["import", "=69mport"],
+  ["export", "=65xport"],
+]);
+
 /**
- * A path under the API from its parts, each escaped; browsers would take a part away that is a dot, the root zone's name.
+ * A path under the API from its parts, each escaped.
  * @param {...string} parts
  */
 export function at(...parts) {
-  return parts.map((part) => (part === "." ? "=2E" : encodeURIComponent(part))).join("/");
+  return parts.map((part) => NAMES.get(part) ?? encodeURIComponent(part)).join("/");
 }
 
 /**
