@@ -30,9 +30,27 @@ SOURCES = 100_000
 OURS, BY_GDNSD, BY_NSD, BY_KNOT = "dnsvip, xdp", "gdnsd", "nsd", "knot, xdp"
 ONE, MANY = "one source", "100,000 sources"
 ASKERS = {ONE: 1, MANY: SOURCES}
-QUESTIONS = {"plain": ("plain.example.test", "A"), "per client": ("www.example.test", "AAAA")}
-LEARNING = 30
-"""Turns at most until the program knows nearly all sources."""
+QUESTIONS = {
+    "plain": ("plain.example.test", "A"),
+    "per client": ("www.example.test", "AAAA"),
+    "per prefix": ("w.example.test", "AAAA"),
+}
+"""Nobody who asks is a client: the second has one address for all of them, the third one for each /24. That is the same
+answer for all from the others, which are not asked for it again."""
+LEARNING, KEEPING = 30, 8
+"""Turns at most until the program knows nearly all questions, and at least of many sources: of who comes in turn with
+another one it keeps half each time."""
+EACH = """
+[cluster.each]
+prefix = "2001:db8:c:1::/64"
+plain = "2001:db8:c:1::1"
+layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
+tag_bits = 24
+default_tier = "fast"
+anonymous = "encoded"
+[service."w.example.test"]
+cluster = "each"
+"""
 ZONE = """$ORIGIN example.test.
 @ 60 SOA ns h 1 1 1 1 60
 @ 60 NS ns
@@ -115,14 +133,14 @@ def frames(pair: Pair, name: str, rtype: str, sources: int) -> Iterator[bytes]:
             yield head + packet(str(ip_address("198.18.0.0") + number), FOUR, wire)
 
 
-def learn(pair: Pair, sender: Sender, pid: int) -> None:
-    """Ask until the program knows nearly all of it."""
-    for _ in range(LEARNING):
+def learn(pair: Pair, sender: Sender, pid: int, least: int) -> None:
+    """Ask until the program knows nearly all of it, at least so many turns."""
+    for turn in range(LEARNING):
         before = pair.metrics()
         sender.turn("eth0", pid)
         after = pair.metrics()
         missed = sum(after[why] - before[why] for why in ("unknown-name", "unknown-requester"))
-        if missed * 1000 < after["answered"] - before["answered"]:
+        if turn + 1 >= least and missed * 1000 < after["answered"] - before["answered"]:
             return
 
 
@@ -212,15 +230,17 @@ def rows(names: Sequence[str] = ()) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, kernel_world() as world:
         pair = Pair(world, Path(folder))
         lay_cable(world, pair)
+        pair.site += EACH
+        pair.change(1)
         for name, subject in subjects(pair).items():
             if names and name not in names:
                 continue
             with subject() as pid:
-                for kind, words in QUESTIONS.items():
+                for kind, words in QUESTIONS.items() if name == OURS else [*QUESTIONS.items()][:2]:
                     for who, sources in ASKERS.items():
                         with Sender(pair.client, pair.folder / "heads", frames(pair, *words, sources)) as sender:
                             if name == OURS:
-                                learn(pair, sender, pid)
+                                learn(pair, sender, pid, KEEPING if sources > 1 else 1)
                             yield row_of(pair, sender, pid, (name, kind, who))
 
 

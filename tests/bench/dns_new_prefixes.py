@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from tests.bench.asking import ROUNDS, SECONDS, Sender, ethernet, lay_cable
-from tests.bench.dns_kernel import KNOT, OURS, Row, Subjects, ours, peer, row_of
+from tests.bench.dns_kernel import EACH, KNOT, OURS, Row, Subjects, ours, peer, row_of
 from tests.dns.hotpath.test_fastpath import opt, question
 from tests.dns.io.xdp.kernel import packet
 from tests.network.field import kernel_world
@@ -25,17 +25,6 @@ NAME = "w.example.test"
 RATE, TURNS = 50_000, ROUNDS + 2.5
 """Questions a second, and how many turns there are frames for; some more, as none is to be sent twice."""
 KNOWN, WIDE = 10_000, 16
-SITE = """
-[cluster.each]
-prefix = "2001:db8:c:1::/64"
-plain = "2001:db8:c:1::1"
-layout = [["tier", 4], ["client", 20], ["expiry", 7], ["nonce", 6]]
-tag_bits = 24
-default_tier = "fast"
-anonymous = "encoded"
-[service."w.example.test"]
-cluster = "each"
-"""
 GEOIP_SOCKETS = "knot geoip"
 GEOIP = "mod-geoip:\n  - id: prefixes\n    config-file: $dir/prefixes\n    ttl: 60\n    mode: subnet\n"
 SERVER, MODULE = "server:\n", "    file: zone\n    module: mod-geoip/prefixes\n"
@@ -53,7 +42,7 @@ def networks() -> Iterator[str]:
 
 def clients() -> str:
     """The site's clients, one for each network."""
-    return SITE + "".join(
+    return EACH + "".join(
         f'[client.c{n}]\nid = {n + 100}\ntier = "fast"\nmatch = [{{ ecs = "{network}" }}]\n'
         for n, network in enumerate(networks())
     )

@@ -130,6 +130,12 @@ class Kernel:
         self._reference = ctypes.byref(self._options)
         self._run = library().bpf_prog_test_run_opts
 
+    def close(self) -> None:
+        """Close the descriptors that it has made."""
+        self._ring.close()
+        self.sampler.close()
+        self.feeder.close()
+
     def at(self, now: float) -> None:
         """Answer at this time from now on."""
         self.now = now
@@ -203,7 +209,10 @@ def loaded(
     try:
         os.sched_setaffinity(0, {min(before)})  # each processor counts its own samples
         kernel = Kernel(program, set_cipher, maps, fast, ports or dict.fromkeys(HOSTS, 53), fixed_time=fixed_time)
-        yield kernel
+        try:
+            yield kernel
+        finally:
+            kernel.close()
     finally:
         os.sched_setaffinity(0, before)
         for descriptor in (program, set_cipher, *maps.values()):
