@@ -28,6 +28,7 @@ from dnsvip.node.catalogs import Catalogs
 from dnsvip.node.certifying import Certifying, making
 from dnsvip.node.duty import Duty
 from dnsvip.node.figures import FIGURES, anonymised, figures
+from dnsvip.node.gradually import gradually
 from dnsvip.node.large_zones import compiled_apart, without_large
 from dnsvip.node.notifying import Notifying
 from dnsvip.node.parental import ParentalAgents
@@ -119,6 +120,7 @@ async def answering(
         follow_geo_files,
         follow_certificates,
         compiling.large,
+        compiling.ahead,
         notifying.run,
         secondaries.run,
         catalogs.run,
@@ -174,12 +176,12 @@ async def _in_kernel(server: DnsServer, settings: XdpSettings | None) -> AsyncIt
 
 
 class _Compiling:
-    """What a server answers from, compiled from the newest snapshot; large zones come later."""
+    """What a server answers from, compiled from the newest snapshot; large zones come later, and so do templates."""
 
     def __init__(self, server: DnsServer, follower: SnapshotFollower, geo_files: GeoFiles) -> None:
         self.jobs = Jobs(processes=1)
         self._server, self._follower, self._geo_files = server, follower, geo_files
-        self._turn, self._late = asyncio.Lock(), asyncio.Event()
+        self._turn, self._late, self._new = asyncio.Lock(), asyncio.Event(), asyncio.Event()
         self._served = follower.snapshot.site.zones
 
     async def now(self, *more: Any, ready: Mapping[str, Zone] = MappingProxyType({})) -> None:
@@ -189,6 +191,7 @@ class _Compiling:
             compiled = self._server.compiled
             self._server.fast = await asyncio.to_thread(compiled, snapshot, self._geo_files.geo, *more)
             self._served = snapshot.site.zones
+        self._new.set()
         if later:
             self._late.set()
 
@@ -199,6 +202,12 @@ class _Compiling:
             for name, zone in self._later().items():
                 self._server.engine.offer(name, await compiled_apart(self.jobs, zone))
                 await self.now(ready={name: zone})
+
+    async def ahead(self) -> None:
+        """Make the templates of the likeliest questions whenever names have changed, beside the answers."""
+        while await self._new.wait():
+            self._new.clear()
+            await gradually(self._server.fast.load(), self._new.is_set)
 
     def reported(self) -> dict[str, Any]:
         """What the node reports of objects that are not served as they are stored."""

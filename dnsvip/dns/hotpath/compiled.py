@@ -8,6 +8,7 @@ from queries alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from dnsvip.dns.engine import Engine
@@ -17,14 +18,14 @@ from dnsvip.dns.protocol.message import IN, UDP_SIZE, Type
 from dnsvip.dns.protocol.names import Labels, flat_name
 from dnsvip.dns.synthesis.own import OWN
 from dnsvip.dns.two_generation_cache import TwoGenerationCache
-from dnsvip.dns.zones.places import authority_node
+from dnsvip.dns.zones.places import Zones, authority_node
 from dnsvip.dns.zones.record import WILD
 from dnsvip.dns.zones.zone import Node
 from dnsvip.site import DnssecDenial
 
 LOADED = 1024
-"""How many templates are made when zones are loaded, at about 0.15 ms and 1 KiB each: a zone change must not wait for
-more, and all names of a large zone would take minutes and gigabytes."""
+"""How many templates are made ahead of questions, at about 0.15 ms and 1 KiB each: all names of a large zone would take
+minutes and gigabytes."""
 
 NAMES, OTHERS = 1 << 14, 1 << 12
 """How many more are cached at least, twice as many at most: of names that exist, and of those that do not."""
@@ -41,7 +42,10 @@ _ASKED = (Type.AAAA, Type.A, Type.HTTPS)
 
 
 class Templates:
-    """The templates of `engine`. Where `before` are those of an engine with the same names, they are shared."""
+    """The templates of `engine`. Where `before` are those of an engine with the same names, they are shared.
+
+    The first are ready at once; where names have changed, `load` makes them bit by bit, as no change waits for them.
+    """
 
     def __init__(self, engine: Engine, before: Templates | None = None) -> None:
         self._engine = engine
@@ -66,11 +70,10 @@ class Templates:
         zones = engine.zones.by_apex.values()
         self.signs: bool = kept.signs if kept else any(zone is not None and zone.is_signed for zone in zones)
         """Whether DO makes a difference to any name."""
-        if kept is None:
-            try:
-                self._load()
-            except Exception as error:  # noqa: BLE001 - templates are learned from queries as well
-                engine.blame((), error)
+        self._likely: Iterator[tuple[Labels, int]] = kept._likely if kept else islice(_questions(engine.zones), LOADED)
+        if before is None:
+            for _ in self.load():
+                pass
 
     def fits(self, engine: Engine) -> bool:
         """Whether that engine answers alike for all names, but for the addresses in the holes."""
@@ -197,40 +200,44 @@ class Templates:
             return None
         return self._learn(other, qtype, top, room)
 
-    def _load(self) -> None:
-        """Make up to LOADED: services first, then zone by zone what exists, and what does not."""
-        room = LOADED
-        for labels, qtype in self._questions():
-            if not room:
-                return
-            top = self._top(labels, qtype)
-            if top is None:
-                continue
-            room -= 1
-            if top == labels:
-                if template := self._learn(labels, qtype, top):
-                    self.loaded[_question(labels, qtype)] = template
-            elif template := self._learn_below(labels, qtype, top):
-                question = _question(labels, qtype)
-                self._loaded_below[top, len(question), question[-4:]] = template
+    def load(self) -> Iterator[None]:
+        """Make up to LOADED, one for each step: services first, then zone by zone what exists, and what does not. It
+        goes on from where the templates with which these are shared have come to."""
+        try:
+            for labels, qtype in self._likely:
+                self._load(labels, qtype)
+                yield
+        except Exception as error:  # noqa: BLE001 - templates are learned from queries as well
+            self._engine.blame((), error)
 
-    def _questions(self) -> Iterator[tuple[Labels, int]]:
-        """Likely questions, the likeliest first."""
-        zones = self._engine.zones
-        served = [zone for zone in zones.by_apex.values() if zone]
-        for name in zones.services:
-            if name[0] in OWN:
-                continue
-            yield from _below(name[1:], LABELS) if name[:1] == (WILD,) else ((name, qtype) for qtype in _ASKED)
-        for zone in served:
-            yield from ((zone.apex, qtype) for qtype in _types(zone.nodes[zone.apex]))
-            yield from _below(zone.apex, LABELS)
-        for zone in served:
-            for name, node in zone.nodes.items():
-                if name[0:1] == (WILD,) or Type.NS in node:
-                    yield from _below(name[1:] if name[:1] == (WILD,) else name, LABELS)
-                elif name != zone.apex:
-                    yield from ((name, qtype) for qtype in _types(node))
+    def _load(self, labels: Labels, qtype: int) -> None:
+        top = self._top(labels, qtype)
+        if top is None:
+            return
+        if top == labels:
+            if template := self._learn(labels, qtype, top):
+                self.loaded[_question(labels, qtype)] = template
+        elif template := self._learn_below(labels, qtype, top):
+            question = _question(labels, qtype)
+            self._loaded_below[top, len(question), question[-4:]] = template
+
+
+def _questions(zones: Zones) -> Iterator[tuple[Labels, int]]:
+    """Likely questions, the likeliest first."""
+    served = [zone for zone in zones.by_apex.values() if zone]
+    for name in zones.services:
+        if name[0] in OWN:
+            continue
+        yield from _below(name[1:], LABELS) if name[:1] == (WILD,) else ((name, qtype) for qtype in _ASKED)
+    for zone in served:
+        yield from ((zone.apex, qtype) for qtype in _types(zone.nodes[zone.apex]))
+        yield from _below(zone.apex, LABELS)
+    for zone in served:
+        for name, node in zone.nodes.items():
+            if name[0:1] == (WILD,) or Type.NS in node:
+                yield from _below(name[1:] if name[:1] == (WILD,) else name, LABELS)
+            elif name != zone.apex:
+                yield from ((name, qtype) for qtype in _types(node))
 
 
 def _weight(_question: object, template: Template | None) -> int:

@@ -45,7 +45,7 @@ to count each would cost a quarter of what they cost."""
 
 class FastPath:
     """Answers in front of `engine`, and counts with its counters. One per thread. A new engine gets a new one, which
-    takes over the templates of the one `before` where names are answered alike."""
+    takes over the templates of the one `before` where names are answered alike; else `load` makes the likeliest."""
 
     def __init__(self, engine: Engine, before: FastPath | None = None) -> None:
         self.engine = engine
@@ -64,6 +64,10 @@ class FastPath:
         self._arrivals = 0
         self._noise: int = before._noise if before else 1
         self._until_sample: int = before._until_sample if before else SAMPLE
+
+    def load(self) -> Iterator[None]:
+        """Make templates ahead of questions, one for each step; in the thread that answers."""
+        return self._templates.load()
 
     def answers(
         self, keys: Sequence[bytes], ids: bytearray, listener: str, width: int, now: float

@@ -92,7 +92,8 @@ def another_ttl(site: Site) -> Site:
     ],
 )
 def test_what_a_change_leaves(change: Callable[[Site], Site], kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change of clients makes no template anew, however many there are; one of names or TTLs makes all anew."""
+    """A change of clients makes no template anew, however many there are. One of names or TTLs makes all anew, but
+    waits for none."""
     snapshot = world_snapshot()
     fast = FastPath(Engine(snapshot))
     made: list[object] = []
@@ -101,10 +102,32 @@ def test_what_a_change_leaves(change: Callable[[Site], Site], kept: bool, monkey
     later = Engine(changed(snapshot, change), fast.engine)
     after = FastPath(later, fast)
     assert (after._templates.named is fast._templates.named) is kept
-    assert bool(made) is not kept
+    assert not made
+    before = len(fast._templates.loaded)
+    steps = sum(1 for _ in after.load())
+    assert bool(steps) is bool(made) is not kept
+    assert len(after._templates.loaded) > before / 2
     wires = [question(name, rtype) for name in ("www.example.test", "a.example.test") for rtype in (1, 28, 65)]
     for wire, answer in zip(wires, ask(after, wires, [bytes(4)] * len(wires)), strict=True):
         assert answer in {None, later.decide(wire, ANYBODY, Arrival("public", Transport.UDP), NOW).wire}
+
+
+def test_loading_goes_on_where_names_are_the_same() -> None:
+    """A change of clients amid the loading goes on with it; the end has what a new start has."""
+    snapshot = world_snapshot()
+    first = FastPath(Engine(snapshot))
+    second = FastPath(Engine(changed(snapshot, another_zone), first.engine), first)
+    steps = second.load()
+    for _ in range(7):
+        next(steps)
+    assert len(second._templates.loaded) + len(second._templates._loaded_below) <= 7
+    third = FastPath(Engine(changed(changed(snapshot, another_zone), another_client), second.engine), second)
+    for _ in third.load():
+        pass
+    assert next(steps, None) is None, "done twice"
+    fresh = FastPath(Engine(changed(snapshot, another_zone)))
+    assert third._templates.loaded.keys() == fresh._templates.loaded.keys()
+    assert third._templates._loaded_below.keys() == fresh._templates._loaded_below.keys()
 
 
 def changed(snapshot: Snapshot, change: Callable[[Site], Site]) -> Snapshot:
