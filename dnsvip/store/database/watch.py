@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dnsvip.errors import StoreError
 from dnsvip.store.database.database import BUSY_SECONDS, Database, generation_of, looked_at
 from dnsvip.store.database.file_watch import FileWatch, Replaced
+
+T = TypeVar("T")
 
 CHANNEL = "dnsvip"
 SLOW_POLL_SECONDS = 5.0
@@ -79,7 +82,7 @@ def _generations(database: Database) -> AsyncGenerator[int]:
 
 
 async def _sqlite(database: Database) -> AsyncGenerator[int]:
-    loop, seen = asyncio.get_running_loop(), asyncio.Queue[object]()
+    loop, seen, last = asyncio.get_running_loop(), asyncio.Queue[object](), ENDED
 
     def tell(what: object) -> None:
         with suppress(RuntimeError):  # the loop has ended meanwhile
@@ -89,10 +92,10 @@ async def _sqlite(database: Database) -> AsyncGenerator[int]:
     watch.start()
     try:
         with database.translating():
-            while not isinstance(what := await seen.get(), Replaced):
+            while not isinstance(what := _latest(last, await seen.get(), seen), Replaced):
                 if isinstance(what, Exception):
                     raise what
-                yield generation_of(what)
+                yield (last := generation_of(what))
     finally:
         watch.stop()
     await database.close()
@@ -108,19 +111,22 @@ async def _postgresql(database: Database, cut: Callable[[], None]) -> AsyncGener
         # Goes on while the caller reads a generation: a server that stops answering in the middle of it is noticed.
         asking = asyncio.create_task(_ask(database, connection, woken, seen, cut))
         asking.add_done_callback(lambda _: seen.put_nowait(ENDED))
+        last = ENDED
         try:
-            while (generation := _latest(await seen.get(), seen)) != ENDED:
-                yield generation
+            while (generation := _latest(last, await seen.get(), seen)) != ENDED:
+                yield (last := generation)
             await asking
         finally:
             asking.cancel()
             await asyncio.wait([asking])
 
 
-def _latest(generation: int, seen: asyncio.Queue[int]) -> int:
-    while generation != ENDED and not seen.empty():
-        generation = seen.get_nowait()
-    return generation
+def _latest(last: int, what: T, seen: asyncio.Queue[T]) -> T:
+    """The latest of `what` was seen and what is in the queue, but nothing beyond what is no generation, or a lower one
+    than that before it (`last` at first): the database went back, and may have come to the same number since."""
+    while isinstance(what, int) and what >= max(last, 0) and not seen.empty():
+        last, what = what, seen.get_nowait()
+    return what
 
 
 async def _ask(

@@ -30,6 +30,7 @@ from dnsvip.site.zone_keys import is_zone_step_near
 from dnsvip.store.database.damage import shown
 from dnsvip.store.following.denials import LASTING, Denials
 from dnsvip.store.following.disk import Disk
+from dnsvip.store.following.resting import resting
 from dnsvip.store.secrets.kek import KeyEncryptionKey
 from dnsvip.store.snapshots.snapshots import Followed
 from dnsvip.store.store import Store
@@ -223,8 +224,9 @@ class SnapshotFollower:
         assert self.store is not None  # noqa: S101 - set by _connect
         async with aclosing(self.store.watch()) as generations:
             async for _ in generations:
-                yield await self._read(self.store, self.snapshot)
-                self._connected_since = self._connected_since or self.now()
+                async with resting():
+                    yield await self._read(self.store, self.snapshot)
+                    self._connected_since = self._connected_since or self.now()
 
     async def _accept(self, followed: Followed) -> None:
         """Apply a state of the database; note whether it went back, and the next key-encryption key announced."""
