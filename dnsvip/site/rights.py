@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field
 
 from dnsvip.errors import Problem
 from dnsvip.site import OBJECT_STEPS, STRICT, Client, ClientState, Match, Step, registry
+from dnsvip.site.patterns import all_inside, fits
 from dnsvip.site.references import closest
 
 
@@ -153,7 +153,7 @@ class Scope:
     def gives(self, attributes: Iterable[str]) -> bool:
         """Whether attributes, NAME=VALUE, may be given and taken."""
         return ALL in self.attributes or all(
-            any(fnmatchcase(text, pattern) for pattern in self.attributes) for text in attributes
+            any(fits(text, pattern) for pattern in self.attributes) for text in attributes
         )
 
     def covers(self, other: Scope) -> bool:
@@ -323,23 +323,9 @@ def fits_any(kind: str, name: str, patterns: Iterable[str], zones: Collection[st
     return any(_fits(kind, name, pattern) for pattern in patterns)
 
 
-def all_inside(networks: Iterable[str], others: Sequence[str]) -> bool:
-    """Whether each network lies within one of the others."""
-    outer = [ip_network(text) for text in others]
-    return all(_inside(network, outer) for network in networks)
-
-
-def _inside(network: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    """Whether a network lies within one of others."""
-    if network == ALL:
-        return False
-    inner = ip_network(network)
-    return any(inner.version == one.version and inner.subnet_of(one) for one in networks)  # type: ignore[arg-type]
-
-
 def _fits(kind: str, name: str, pattern: str) -> bool:
     if kind in IN_ZONES:  # at the apex of a zone or below
-        return fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")
+        return fits(name, pattern) or fits(name, f"*.{pattern}")
     if kind == "key":  # CLUSTER/SLOT
-        return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}/*")
-    return fnmatchcase(name, pattern)
+        return fits(name, pattern) or fits(name, f"{pattern}/*")
+    return fits(name, pattern)

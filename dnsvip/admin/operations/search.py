@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from fnmatch import translate
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -41,7 +39,7 @@ from dnsvip.errors import StoreError
 from dnsvip.site import STRICT, Site
 from dnsvip.site.plain import collection
 from dnsvip.site.registry import NAMED
-from dnsvip.site.rights import IN_ZONES, Action, Rights
+from dnsvip.site.rights import Action, Rights, fits_any
 from dnsvip.store import Listing
 
 SECONDS = 2.0
@@ -124,10 +122,7 @@ class Search:
         patterns = self.rights.patterns(Action.READ, kind)
         if patterns is None:
             return lambda _: True
-        if kind in IN_ZONES:
-            return lambda name: self.rights.allow(Action.READ, kind, name)
-        fits = re.compile("|".join(map(translate, patterns)))
-        return lambda name: fits.match(name) is not None
+        return lambda name: fits_any(kind, name, patterns, self.rights.zones)
 
 
 async def search(request: web.Request) -> web.Response:

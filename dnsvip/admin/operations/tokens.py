@@ -21,8 +21,9 @@ from dnsvip.admin.http.queries import Flag, ShortQuery, read_body, read_patch, s
 from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem, UnreadableError
 from dnsvip.site import STRICT
+from dnsvip.site.patterns import all_inside
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope, all_inside
+from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope
 from dnsvip.store import Token
 from dnsvip.store.access.tokens import token_form
 

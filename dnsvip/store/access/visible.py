@@ -6,6 +6,7 @@ visible rows only.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -18,14 +19,18 @@ from dnsvip.site.rights import IN_ZONES
 Visible: TypeAlias = Sequence[str] | None
 """Patterns that a visible object's name fits; None where all are visible."""
 
+FEW = 12
+"""Patterns that a statement spells out, for the index. More are one parameter: each term of a statement takes the event
+loop's time, and SQLite has no more than a thousand."""
+
 
 def name_fits(column: ColumnElement[str], kind: str, patterns: Sequence[str]) -> ColumnElement[bool]:
     """Whether the name of an object of a kind fits one of the patterns."""
-    some = [_fits(column, text) for pattern in patterns for text in _forms(kind, pattern)]
+    some = _fits_any(column, [text for pattern in patterns for text in _forms(kind, pattern)])
     if kind not in IN_ZONES:
-        return or_(false(), *some)
+        return some
     zone = _ClosestZone(column)
-    return or_(false(), *(_fits(zone, pattern) for pattern in patterns), and_(zone.is_(None), or_(false(), *some)))
+    return or_(_fits_any(zone, patterns), and_(zone.is_(None), some))
 
 
 def rows_visible(kind: Any, name: Any, visible: Mapping[str, Visible], *, others: bool) -> ColumnElement[bool]:
@@ -43,14 +48,24 @@ def _forms(kind: str, pattern: str) -> tuple[str, ...]:
     return (pattern, f"{pattern}/*") if kind == "key" else (pattern,)
 
 
+def _fits_any(column: ColumnElement[str], patterns: Sequence[str]) -> ColumnElement[bool]:
+    if len(patterns) <= FEW:
+        return or_(false(), *(_fits(column, pattern) for pattern in patterns))
+    return _AnyGlob(column, literal(json.dumps(patterns)), literal(json.dumps(list(map(_like_form, patterns)))))
+
+
 def _fits(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
     head, star, tail = pattern.partition("*")
     if not star:
         return column == pattern
     if not tail:  # a range, for the index
         return and_(column >= head, column < head + "\U0010ffff")
-    like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
-    return _Glob(column, literal(pattern), literal(like))
+    return _Glob(column, literal(pattern), literal(_like_form(pattern)))
+
+
+def _like_form(pattern: str) -> str:
+    """A pattern as LIKE has it."""
+    return pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
 
 
 class _ClosestZone(FunctionElement[str]):
@@ -102,3 +117,28 @@ def _glob(element: _Glob, compiler: Any, **kw: Any) -> str:
 def _like(element: _Glob, compiler: Any, **kw: Any) -> str:
     column, _, like = element.clauses
     return f"{compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)}"
+
+
+class _AnyGlob(FunctionElement[bool]):
+    """As `_Glob`, of many patterns: both forms are lists in JSON, which the database reads once."""
+
+    inherit_cache = True
+
+
+_SOME = (
+    "EXISTS (WITH some(pattern) AS MATERIALIZED (SELECT value FROM json_each({patterns})) "
+    "SELECT 1 FROM (SELECT {column} AS fitting LIMIT 1) JOIN some ON fitting GLOB pattern)"
+)
+
+
+@compiles(_AnyGlob, "sqlite")
+def _any_glob(element: _AnyGlob, compiler: Any, **kw: Any) -> str:
+    column, patterns, _ = element.clauses
+    return _SOME.format(patterns=compiler.process(patterns, **kw), column=compiler.process(column, **kw))
+
+
+@compiles(_AnyGlob)
+def _any_like(element: _AnyGlob, compiler: Any, **kw: Any) -> str:
+    column, _, likes = element.clauses
+    some = f"ARRAY(SELECT json_array_elements_text(CAST({compiler.process(likes, **kw)} AS json)))"
+    return f"({compiler.process(column, **kw)}) LIKE ANY ({some})"
