@@ -485,7 +485,6 @@ async def test_a_pool_costs_others_no_time() -> None:
         silent.set()
 
 
-@pytest.mark.timeout(180)
 async def test_very_many_pools_cost_others_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pools have a server that does not answer, one of another pool that answers slowly is found to do so,
     and has the whole timeout of its check from then on."""
@@ -522,7 +521,7 @@ async def test_very_many_pools_cost_others_no_time(monkeypatch: pytest.MonkeyPat
                 failed[:] = now["failures"], now["probes"]
             return bool(now["passing"] and now["probes"] >= failed[1] + 5)
 
-        await until(has_settled, 150)  # 7 s, and longer beside other work
+        await until(has_settled, 60)
         assert any("others were being checked" in each["note"] for each in health.status())
         silent.set()
 

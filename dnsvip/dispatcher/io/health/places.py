@@ -2,8 +2,10 @@
 
 So many run at once, so many begin in a second, as packets wait for each, and who waits has a place in the turn of its
 pool. A probe of a server that does not answer may take a minute: while others wait for a place, one ends that has had
-LEAST_SECONDS, and with what the pool's probes took in vain lately no less than others have had: that with most. So
-servers that answer slowly have their time beside very many pools that do not answer.
+LEAST_SECONDS, and with what the pool's probes took in vain lately no less than others have had: that with most. A
+quarter of the places are for probes that are spared then: twice LEAST_SECONDS, and twice as long after each time that
+was not enough, those who need least first. So servers that answer slowly have their time beside very many pools that do
+not answer.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,10 +32,14 @@ LATELY_SECONDS = 10.0
 CLOSE_SECONDS = 0.001
 """What is closer together is alike."""
 
+SPARED_SHARE, MOST_DOUBLINGS = 4, 6
+"""Of so many places one may be a spared probe's; how often the time of one doubles."""
+
 MOST_POOLS = 4096
-"""Pools of which that is remembered, the latest ones."""
+"""Pools of which is remembered what they had, the latest ones."""
 
 R = TypeVar("R", bound=Result)
+V = TypeVar("V")
 
 
 class GaveWay(Exception):
@@ -52,6 +58,12 @@ class ProbePlaces(FairPlaces):
 
     def __init__(self, most: int) -> None:
         super().__init__(most)
+        self._most_spared = max(1, most // SPARED_SHARE)
+        self._spared: dict[asyncio.Task[Any], float] = {}
+        """Those that run beyond LEAST_SECONDS though others wait, and until when."""
+        self._times_spared: OrderedDict[str, int] = OrderedDict()
+        self._lengths: OrderedDict[str, int] = OrderedDict()
+        """Of a pool, how often that was in vain, since one passed and in all; the latest one comes last."""
         self._running: dict[asyncio.Task[Any], _Running] = {}
         """Those that have not been told to end."""
         self._ended: set[asyncio.Task[Any]] = set()
@@ -80,8 +92,11 @@ class ProbePlaces(FairPlaces):
                 task.cancel()
                 self._ended.discard(task)
                 self._running.pop(task, None)
+                spared = self._spared.pop(task, None)
                 if not passed:
                     self._note(pool, loop.time() - since)
+                if spared is not None:
+                    self._note_spared(pool, passed=passed)
 
     def _pump(self) -> None:
         """Give free places to who waits, as far as it is time for the next ones."""
@@ -114,20 +129,46 @@ class ProbePlaces(FairPlaces):
     def _end_one(self) -> None:
         self._timer = None
         if len(self._waiting) and not self._free:
-            late = asyncio.get_running_loop().time() - LEAST_SECONDS
+            late = asyncio.get_running_loop().time() - LEAST_SECONDS + CLOSE_SECONDS
             may_end = [(task, seconds) for task, seconds in self._greedy() if self._running[task].since <= late]
-            if may_end:
+            if may_end and not self._spare([task for task, _ in may_end]):
                 task, _ = max(may_end, key=itemgetter(1))
                 del self._running[task]
                 self._ended.add(task)
                 task.cancel()
         self._hurry()
 
+    def _spare(self, tasks: Sequence[asyncio.Task[Any]]) -> bool:
+        """Spare one of the probes that would end, in place of one whose pool was spared more often where there are
+        enough; False where none may be."""
+        now = asyncio.get_running_loop().time()
+        spared = [task for task, until in self._spared.items() if until > now]
+        new = [task for task in tasks if task not in self._spared]
+        if not new:
+            return False
+        task = min(new, key=self._times)
+        if len(spared) >= self._most_spared:
+            most = max(spared, key=self._times)
+            if self._times(most) <= self._times(task):
+                return False
+            self._spared[most] = now
+        length = self._lengths.get(self._running[task].pool, 0)
+        self._spared[task] = now + LEAST_SECONDS * ((2 << min(length, MOST_DOUBLINGS)) - 1)
+        return True
+
+    def _times(self, task: asyncio.Task[Any]) -> int:
+        """How often probes of a probe's pool were spared in vain since one passed."""
+        return self._times_spared.get(self._running[task].pool, 0)
+
     def _greedy(self) -> list[tuple[asyncio.Task[Any], float]]:
         """The probes that have had no less than others on average, and what they have had: seconds of their own and
-        those that their pool's took in vain."""
+        those that their pool's took in vain. Those that are being spared are not among them."""
         now = asyncio.get_running_loop().time()
-        had = [(task, now - one.since + self._seconds_in_vain(one.pool, now)) for task, one in self._running.items()]
+        had = [
+            (task, now - one.since + self._seconds_in_vain(one.pool, now))
+            for task, one in self._running.items()
+            if self._spared.get(task, now) <= now
+        ]
         mean = sum(seconds for _, seconds in had) / max(len(had), 1)
         return [(task, seconds) for task, seconds in had if seconds >= mean - CLOSE_SECONDS]
 
@@ -138,7 +179,16 @@ class ProbePlaces(FairPlaces):
     def _note(self, pool: str, seconds: float) -> None:
         """Remember that a probe took time in vain."""
         now = asyncio.get_running_loop().time()
-        self._in_vain[pool] = self._seconds_in_vain(pool, now) + seconds, now
-        self._in_vain.move_to_end(pool)
-        if len(self._in_vain) > MOST_POOLS:
-            self._in_vain.popitem(last=False)
+        _remember(self._in_vain, pool, (self._seconds_in_vain(pool, now) + seconds, now))
+
+    def _note_spared(self, pool: str, *, passed: bool) -> None:
+        """Remember whether it was of use to spare a probe: the next one has as long, or twice as long."""
+        _remember(self._times_spared, pool, -1 if passed else self._times_spared.get(pool, 0) + 1)
+        _remember(self._lengths, pool, self._lengths.get(pool, 0) + (not passed))
+
+
+def _remember(pools: OrderedDict[str, V], pool: str, value: V) -> None:
+    pools[pool] = value
+    pools.move_to_end(pool)
+    if len(pools) > MOST_POOLS:
+        pools.popitem(last=False)
