@@ -16,14 +16,12 @@ from dataclasses import asdict, dataclass
 
 from dnsvip.demo.netns import World
 from tests.bench import dns_kernel, dns_new_prefixes, dns_prefixes, dns_program
-from tests.bench.dns_kernel import BY_GDNSD, BY_KNOT, BY_NSD, MANY, ONE, OURS, Row
+from tests.bench.dns_kernel import BY_GDNSD, BY_KNOT, BY_NSD, MANY, ONE, OURS, QUESTIONS, Row
 from tests.bench.dns_new_prefixes import GEOIP_SOCKETS, SPACES
 from tests.bench.outcome import Result, conclude, measuring, parser_of, say
 from tests.bench.report import machine, table
 
 PAGE = "kernel.md"
-COMPARED = {"plain": "plain", "per client": "per client", "per prefix": "per client"}
-"""Our questions, and which one of a peer's each is compared with."""
 SIZES, FEW = (10, 10_000, 100_000, 1_000_000, 10_000_000), (10,)
 
 
@@ -46,9 +44,9 @@ class Report:
         for name, peer in (("gdnsd", BY_GDNSD), ("knot", BY_KNOT)):
             for who, words in (("one", ONE), ("many", MANY)):
                 ratios = [
-                    known[OURS, kind, words] / known[peer, of_peer, words]
-                    for kind, of_peer in COMPARED.items()
-                    if (OURS, kind, words) in known and (peer, of_peer, words) in known
+                    known[OURS, kind, words] / known[peer, kind, words]
+                    for kind in QUESTIONS
+                    if (OURS, kind, words) in known and (peer, kind, words) in known
                 ]
                 figures |= {f"{name}, {who}": max(ratios)} if ratios else {}
         new = {(row.server, row.kind): row.cost for row in self.new}

@@ -35,8 +35,8 @@ QUESTIONS = {
     "per client": ("www.example.test", "AAAA"),
     "per prefix": ("w.example.test", "AAAA"),
 }
-"""Nobody who asks is a client: the second has one address for all of them, the third one for each /24. That is the same
-answer for all from the others, which are not asked for it again."""
+"""Nobody who asks is a client: the second has one address for all of them, the third one for each /24. From the others
+both are the same answer for all."""
 LEARNING, KEEPING = 30, 8
 """Turns at most until the program knows nearly all questions, and at least of many sources: of who comes in turn with
 another one it keeps half each time."""
@@ -236,7 +236,7 @@ def rows(names: Sequence[str] = ()) -> Iterator[Row]:
             if names and name not in names:
                 continue
             with subject() as pid:
-                for kind, words in QUESTIONS.items() if name == OURS else [*QUESTIONS.items()][:2]:
+                for kind, words in QUESTIONS.items():
                     for who, sources in ASKERS.items():
                         with Sender(pair.client, pair.folder / "heads", frames(pair, *words, sources)) as sender:
                             if name == OURS:
