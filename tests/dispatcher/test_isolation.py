@@ -63,7 +63,7 @@ BAD_SITE = Site(
 )
 
 
-SEVERAL = ("_admitted", "_select", "_lives", "_sticky", "admit", "verdict")
+SEVERAL = ("_admitted", "_count_opened", "_select", "_lives", "_sticky", "admit", "verdict")
 """Functions that deal with several objects at a time: an error in them is put down to any one of these."""
 
 
