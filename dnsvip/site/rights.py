@@ -45,6 +45,9 @@ Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*/-]{1,254}$", examples=["
 MOST_PATTERNS = 64
 """In one narrowing of a scope."""
 
+MOST_NAMED, MOST_TEXT = 1024, 1 << 15
+"""Patterns of a new token in all, and their characters: each name that it is shown is compared with them."""
+
 
 def _checked_network(text: str) -> str:
     return text if text == ALL else str(ip_network(text))
@@ -265,6 +268,16 @@ class Rights:
     def cover(self, others: Iterable[Scope]) -> bool:
         """Whether each of the scopes lies within one of these: nobody grants more than they have."""
         return all(any(own.covers(other) for own in self.scopes) for other in others)
+
+
+def excess(scopes: Iterable[Scope]) -> str | None:
+    """Why scopes name more than those of a token may; None where they do not."""
+    named = [text for scope in scopes for what in NARROWINGS for text in getattr(scope, what) if text != ALL]
+    size = sum(map(len, named))
+    if len(named) <= MOST_NAMED and size <= MOST_TEXT:
+        return None
+    most = f"at most {MOST_NAMED:,} of {MOST_TEXT:,} characters in all"
+    return f"name {len(named):,} patterns and networks of {size:,} characters, and a token has {most}"
 
 
 READ, WRITE, DELETE, ROTATE = Action.READ, Action.WRITE, Action.DELETE, Action.ROTATE

@@ -207,23 +207,42 @@ async def test_rotation_and_change(api: Api) -> None:
     assert renewed["token"] not in str(rows)
 
 
+def naming(patterns: list[str], scopes: int) -> dict[str, Any]:
+    """So many scopes, each with these patterns."""
+    return {"scopes": scopes * [{"actions": ["read"], "kinds": ["zone"], "zones": patterns}]}
+
+
+MOST = [f"{number:03}{'x' * 29}" for number in range(64)]
+"""Patterns of which 16 scopes are the most that a token may name: 1,024 with 32 characters each."""
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"role": "king"}, "token.x.role"),
     ({"role": "viewer", "scopes": [{"actions": ["read"], "kinds": ["tier"]}]}, "token.x.scopes"),
     ({"scopes": [{"actions": ["eat"], "kinds": ["tier"]}]}, "token.scopes.0.actions.0"),
     ({"scopes": [{"actions": ["read"], "kinds": ["king"]}]}, "token.scopes.0.kinds.0"),
     ({"scopes": []}, "token.scopes"),
+    (naming(MOST, 17), "token.x.scopes"),
+    (naming([*MOST[1:], f"{MOST[0]}y"], 16), "token.x.scopes"),
     ({"networks": ["192.0.2.1/24"]}, "token.networks.0"),
     ({"expires_in": 0}, "token.expires_in"),
     ({"colour": 1}, "token.colour"),
 ]
 
 
-@pytest.mark.parametrize(("body", "where"), WRONG, ids=[where for _, where in WRONG])
+@pytest.mark.parametrize(("body", "where"), WRONG, ids=[f"{at} {where}" for at, (_, where) in enumerate(WRONG)])
 async def test_wrong_tokens(api: Api, body: dict[str, Any], where: str) -> None:
     """What no token can be is refused by its key."""
     errors = check(await api("POST", "tokens", {"name": "x"} | body), "invalid")
     assert [error["where"] for error in errors] == [where]
+
+
+async def test_as_many_patterns_as_may_be(api: Api) -> None:
+    """A token names so many and no more; one from before that limit keeps its own, whatever else of it changes."""
+    await made(api, **naming(MOST, 16))
+    scopes = tuple(Scope((Action.READ,), ("zone",), zones=tuple(MOST)) for _ in range(17))
+    await api.store.tokens.create("old", "test", Token("old", 0.0, "", scopes=scopes))
+    assert (await api.ok("PATCH", "tokens/old", {"per_minute": 9}))["per_minute"] == 9
+    check(await api("PATCH", "tokens/old", naming(MOST, 18)), "invalid")
 
 
 async def test_a_list_without_scopes_is_not_everything(api: Api) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Sized
 from itertools import islice
 from typing import TypeVar
 
@@ -16,6 +16,11 @@ BATCH = 250
 """Items between two looks at the clock."""
 
 T = TypeVar("T")
+
+
+def batch_of(patterns: Sized | None) -> int:
+    """How large batches of names are that are compared with so many patterns."""
+    return BATCH if not patterns else max(1, BATCH // len(patterns))
 
 
 async def in_slices(items: Iterable[T], batch_size: int = BATCH) -> AsyncIterator[list[T]]:
@@ -30,11 +35,11 @@ async def in_slices(items: Iterable[T], batch_size: int = BATCH) -> AsyncIterato
 
 
 async def first_in_order(
-    names: Iterable[str], fits: Callable[[str], bool], most: int, *, descending: bool = False
+    names: Iterable[str], fits: Callable[[str], bool], most: int, *, descending: bool = False, batch_size: int = BATCH
 ) -> Sequence[str]:
     """The first `most` names in order that fit."""
     pick, best = heapq.nlargest if descending else heapq.nsmallest, list[str]()
-    async for batch in in_slices(names):
+    async for batch in in_slices(names, batch_size):
         if some := list(filter(fits, batch)):
             best = pick(most, [*best, *some])
     return best

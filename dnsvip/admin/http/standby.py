@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dnsvip.admin.http.slices import first_in_order
+from dnsvip.admin.http.slices import batch_of, first_in_order
 from dnsvip.admin.node import NODE
 from dnsvip.errors import StoreError
 from dnsvip.site.plain import SiteObject, collection
@@ -60,7 +60,8 @@ async def page(request: web.Request, wanted: Listing) -> tuple[Sequence[tuple[Si
             and all(test(things[name]) for test in tests)
         )
 
-    names = await first_in_order(things, fits, wanted.limit + 1, descending=wanted.descending)
+    most, size = wanted.limit + 1, batch_of(seen)
+    names = await first_in_order(things, fits, most, descending=wanted.descending, batch_size=size)
     return [(things[name], name) for name in names[: wanted.limit]], len(names) > wanted.limit
 
 

@@ -20,6 +20,7 @@ from dnsvip.admin.http.operation import ROOT, Operation
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import read_body
 from dnsvip.admin.http.resource import absent, name_of
+from dnsvip.admin.http.slices import batch_of, in_slices
 from dnsvip.admin.node import NODE
 from dnsvip.admin.objects.clients import CLIENT
 from dnsvip.admin.objects.dns_tokens import token_for
@@ -80,7 +81,7 @@ async def make(request: web.Request) -> web.Response:
     encryption = Encryption(wanted.trust, wanted.token, wanted.plaintext_fallback)
     snapshot = await _settled(request, name)
     try:
-        enrolment = make_enrolment(_within(snapshot, request[CALLER].rights), name, wanted.servers, encryption)
+        enrolment = make_enrolment(await _within(snapshot, request[CALLER].rights), name, wanted.servers, encryption)
     except ClientError as error:
         raise InvalidSite([Problem(f"client.{name}", str(error))]) from None
     if wanted.new_token:
@@ -123,7 +124,7 @@ async def _settled(request: web.Request, name: str) -> Snapshot:
     raise Refusal("unavailable", "This node has not applied the newest generation yet.", headers={"Retry-After": "2"})
 
 
-def _within(snapshot: Snapshot, rights: Rights) -> Snapshot:
+async def _within(snapshot: Snapshot, rights: Rights) -> Snapshot:
     """The clusters, zones and services that the caller's scopes of enrolments reach, and all the rest."""
     site = snapshot.site
     kept: dict[str, Any] = {}
@@ -131,7 +132,10 @@ def _within(snapshot: Snapshot, rights: Rights) -> Snapshot:
         patterns = rights.patterns(Action.WRITE, kind, "enrolment")
         if patterns is not None:
             kept[COLLECTIONS[kind]] = {
-                name: each for name, each in things.items() if fits_any(kind, name, patterns, rights.zones)
+                name: each
+                async for batch in in_slices(things.items(), batch_of(patterns))
+                for name, each in batch
+                if fits_any(kind, name, patterns, rights.zones)
             }
     return replace(snapshot, site=replace(site, **kept)) if kept else snapshot
 

@@ -19,6 +19,7 @@ from dnsvip.admin.http.narrowing import Narrowed, narrowed
 from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import After, number
+from dnsvip.admin.http.slices import batch_of, in_slices
 from dnsvip.admin.http.work import small_turn
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations.deciders import DECIDERS
@@ -101,7 +102,9 @@ async def get(request: web.Request) -> web.Response:
     if client is None:
         raise Refusal("not-found", f"There is no client {name!r} that this node serves; GET {ROOT}/clients lists them.")
     seen = narrowed(request[CALLER].rights, "explain")
-    services = _services(tables, seen, query.after or "") if client.state is ClientState.ENABLED else []
+    services: list[Service] = []
+    if client.state is ClientState.ENABLED:
+        services = await _services(tables, seen, query.after or "", query.limit + 1)
     page, now = services[: query.limit], request.app[NODE].now()
     items: list[ClientAddress] = []
     async with small_turn(request):
@@ -124,13 +127,18 @@ async def _caught_up(node: Node) -> None:
                 await asyncio.sleep(LATE_SECONDS / 50)
 
 
-def _services(tables: DispatchTables, seen: Narrowed, after: str) -> list[Service]:
-    """The services after a name that a caller may see, with their clusters, by name."""
-    return [
-        service
-        for name, service in sorted(tables.snapshot.site.services.items())
-        if name > after and seen.shows("service", name) and _shows_clusters(service, seen)
-    ]
+async def _services(tables: DispatchTables, seen: Narrowed, after: str, most: int) -> list[Service]:
+    """The first services after a name that a caller may see, with their clusters, by name."""
+    some: list[Service] = []
+    async for batch in in_slices(sorted(tables.snapshot.site.services.items()), batch_of(seen.patterns.get("service"))):
+        some += [
+            service
+            for name, service in batch
+            if name > after and seen.shows("service", name) and _shows_clusters(service, seen)
+        ]
+        if len(some) >= most:
+            break
+    return some
 
 
 def _shows_clusters(service: Service, seen: Narrowed) -> bool:

@@ -26,7 +26,7 @@ from dnsvip.admin.http.operation import ROOT, Operation, query_of
 from dnsvip.admin.http.problems import Refusal
 from dnsvip.admin.http.queries import number
 from dnsvip.admin.http.resource import name_of_thing
-from dnsvip.admin.http.slices import in_slices
+from dnsvip.admin.http.slices import batch_of, in_slices
 from dnsvip.admin.http.work import locked, small_turn
 from dnsvip.admin.node import NODE
 from dnsvip.admin.operations import decode
@@ -160,7 +160,7 @@ async def _of_kind(one: Search, kind: str) -> None:
     seen, things = one.seen(kind), collection(one.site, kind)
     meant = {name: why for name, why in (await _meant(one, kind)).items() if seen(name)}
     best = sorted((0, name) for name in meant)[: one.asked.limit + 1]
-    async for batch in in_slices(things):
+    async for batch in in_slices(things, batch_of(one.rights.patterns(Action.READ, kind))):
         visible = list(filter(seen, batch))
         if one.needle in "\n".join(visible).lower():
             best = _better(best, (name for name in visible if name not in meant), one)

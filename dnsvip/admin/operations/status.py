@@ -18,6 +18,7 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import CALLER
 from dnsvip.admin.http.narrowing import narrowed
 from dnsvip.admin.http.operation import ROOT, Operation
+from dnsvip.admin.http.slices import batch_of, in_slices
 from dnsvip.admin.node import NODE, Node
 from dnsvip.admin.operations import nodes
 from dnsvip.site import Snapshot, Zone
@@ -59,7 +60,8 @@ async def secondaries(node: Node, rights: Rights) -> list[JsonObject]:
     zones, states = node.snapshot().site.zones, await node.store().refreshes.all()
     return [
         _secondary(states.get(name) or RefreshState(name), zone)
-        for name, zone in sorted(zones.items())
+        async for batch in in_slices(sorted(zones.items()), batch_of(patterns))
+        for name, zone in batch
         if zone.is_secondary and (patterns is None or fits_any("zone", name, patterns))
     ]
 

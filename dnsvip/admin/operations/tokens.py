@@ -23,7 +23,7 @@ from dnsvip.errors import InvalidSite, Problem, UnreadableError
 from dnsvip.site import STRICT
 from dnsvip.site.patterns import all_inside
 from dnsvip.site.plain import JsonObject
-from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope
+from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope, excess
 from dnsvip.store import Token
 from dnsvip.store.access.tokens import token_form
 
@@ -188,6 +188,8 @@ def _with(request: web.Request, token: Token, body: Allowance, name: str) -> Tok
         raise InvalidSite([Problem(f"token.{name}.scopes", "name a role or scopes, not both")])
     if body.role is not None and body.role not in ROLES:
         raise InvalidSite([Problem(f"token.{name}.role", f"{body.role!r} is no role; there is {', '.join(ROLES)}")])
+    if body.scopes != token.scopes and (why := excess(body.scopes)) is not None:  # what it has already may stay
+        raise InvalidSite([Problem(f"token.{name}.scopes", why)])
     rights, caller = request[CALLER].rights, request[CALLER].token or EVERYWHERE
     ends = None if body.expires_in is None else request.app[NODE].now() + body.expires_in
     scopes = body.scopes
