@@ -140,9 +140,7 @@ class Feed:
                 self._unknown.pop(name, None)
             if answer.status == 304:
                 return False
-            body = await answer.content.read(MOST_BYTES + 1)
-            if len(body) > MOST_BYTES or not answer.content.at_eof():
-                raise ConfigError(f"the API's answer is larger than {MOST_BYTES} bytes")
+            body = await _whole(answer.content)
             why = f"the API answers {answer.status}: {_said(body, 'detail')}"
             if answer.status in (401, 403, 404) or (answer.status == 429 and self._is_unknown(name, body)):
                 self._forget(name, why)
@@ -183,6 +181,16 @@ class Feed:
             keys_file.save(self._folder, self._token(), documents)
         except DnsvipError as error:
             log.warning("the keys cannot be stored: a restart needs the API", error=str(error))
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """All pieces of an answer; raises ConfigError where it is too large."""
+    body = bytearray()
+    async for piece in content.iter_any():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise ConfigError(f"the API's answer is larger than {MOST_BYTES} bytes")
+    return bytes(body)
 
 
 def _said(body: bytes, what: str) -> str:
