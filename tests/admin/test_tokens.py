@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dnsvip.admin.http.auth import Rates
+from dnsvip.admin.http.queries import PAGE_BYTES
 from dnsvip.site.rights import EVERYTHING, ROLES, Action, Rights, Scope
 from dnsvip.store import Token
 from tests.admin.conftest import Answer, Api
@@ -243,6 +244,25 @@ async def test_as_many_patterns_as_may_be(api: Api) -> None:
     await api.store.tokens.create("old", "test", Token("old", 0.0, "", scopes=scopes))
     assert (await api.ok("PATCH", "tokens/old", {"per_minute": 9}))["per_minute"] == 9
     check(await api("PATCH", "tokens/old", naming(MOST, 18)), "invalid")
+
+
+async def test_a_page_of_large_tokens_ends(api: Api) -> None:
+    """A list of tokens that name very many patterns has a few on each page, and all of them on its pages together."""
+    scopes = tuple(Scope((Action.READ,), ("zone",), zones=tuple(MOST)) for _ in range(16))
+    for number in range(20):
+        like = Token("", 0.0, "", scopes=scopes, expires_at=1.0 if number % 2 else None)
+        await api.store.tokens.create(f"large-{number:02}", "test", like)
+    for filters, wanted in (("", range(20)), ("expired=true&", range(1, 20, 2)), ("role=viewer&", ())):
+        following, names, pages = f"tokens?{filters}", list[str](), 0
+        while following is not None:
+            answer = await api("GET", following.removeprefix("/api/v1/"))
+            assert len(answer.text) < 3 * PAGE_BYTES
+            names += [item["name"] for item in answer.json["items"]]
+            following, pages = answer.json["next"], pages + 1
+        assert [name for name in names if name.startswith("large")] == [f"large-{number:02}" for number in wanted]
+        assert (pages > 1) is (len(wanted) == 20)
+    some = await api.ok("GET", "tokens?limit=3&after=large-04")
+    assert [item["name"] for item in some["items"]] == ["large-05", "large-06", "large-07"]
 
 
 async def test_a_list_without_scopes_is_not_everything(api: Api) -> None:

@@ -6,9 +6,11 @@ also where the caller changes its own token; and only who has all rights of a to
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlencode
 
 from aiohttp import web
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -17,7 +19,8 @@ from dnsvip.admin.http import bodies
 from dnsvip.admin.http.auth import ACTOR, CALLER
 from dnsvip.admin.http.operation import ROOT, Operation, Page, Patch, query_of
 from dnsvip.admin.http.problems import Refusal
-from dnsvip.admin.http.queries import Flag, ShortQuery, read_body, read_patch, short_page
+from dnsvip.admin.http.queries import PAGE_BYTES, Flag, ShortQuery, read_body, read_patch
+from dnsvip.admin.http.work import small_turn
 from dnsvip.admin.node import NODE
 from dnsvip.errors import InvalidSite, Problem, UnreadableError
 from dnsvip.site import STRICT
@@ -103,13 +106,16 @@ class TokensQuery(ShortQuery):
 
 async def list_all(request: web.Request) -> web.Response:
     """Every token, without its secret."""
-    query, now = query_of(request, TokensQuery), request.app[NODE].now()
-    tokens = [
-        token
-        for token in await request.app[NODE].store().tokens.all()
-        if query.role in (None, token.role) and query.expired in (None, token.has_expired(now))
-    ]
-    return short_page(request, [_shown(token) for token in tokens])
+    query, now, tokens = query_of(request, TokensQuery), request.app[NODE].now(), request.app[NODE].store().tokens
+
+    def fits(token: Token) -> bool:
+        return query.role in (None, token.role) and query.expired in (None, token.has_expired(now))
+
+    async with small_turn(request):
+        page, is_more = await tokens.page(query.after, query.limit, fits, PAGE_BYTES)
+        more = {**request.query, "limit": query.limit, "after": page[-1].name} if is_more and page else None
+        following = f"{request.path}?{urlencode(more)}" if more else None
+        return await asyncio.to_thread(lambda: bodies.answer({"items": list(map(_shown, page)), "next": following}))
 
 
 async def get(request: web.Request) -> web.Response:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -19,6 +21,7 @@ from dnsvip.site import NAME_PATTERN
 from dnsvip.site.plain import JsonObject
 from dnsvip.site.rights import ALL, EVERYTHING, ROLES, Rights, Scope
 from dnsvip.store.access.audit import AuditEntry, record_change
+from dnsvip.store.access.paging import size
 from dnsvip.store.database.damage import moment, place, readable, shown, whole
 from dnsvip.store.database.seal import is_as_sealed, seal_of
 from dnsvip.store.database.session import Rollback, Session
@@ -26,6 +29,9 @@ from dnsvip.store.database.tables import token
 from dnsvip.store.database.warrant import Warrant, check_warrant, warrant_of
 
 TOKEN_BYTES = 32
+AT_ONCE = 16
+"""Rows that are read at a time: one may have hundreds of kilobytes."""
+
 KEPT = {"role", "scopes"}, {"role", "scopes", "per_minute"}
 """What a row keeps of the rights of a token: all of the first in any version, and no more than the second."""
 
@@ -90,6 +96,29 @@ class Tokens:
         async with self._session.read() as connection:
             rows = await connection.execute(select(token).order_by(token.c.name))
             return [token_of(row) for row in rows]
+
+    async def page(
+        self, after: str | None, limit: int, fits: Callable[[Token], bool], most_bytes: int
+    ) -> tuple[list[Token], bool]:
+        """The first tokens by name behind `after` that fit, `limit` at most, but none that begins behind so many bytes;
+        and whether there are more. Some are read at a time, beside the event loop."""
+        tokens: list[Token] = []
+        read, more = 0, True
+        while more:
+            query = select(token).order_by(token.c.name).limit(AT_ONCE)
+            async with self._session.read() as connection:
+                rows = (await connection.execute(query if after is None else query.where(token.c.name > after))).all()
+            for row in rows:
+                one = await asyncio.to_thread(token_of, row)
+                if not fits(one):
+                    continue
+                if len(tokens) >= limit or read >= most_bytes:
+                    return tokens, True
+                tokens.append(one)
+                read += size(row.scopes, row.networks)
+            more = len(rows) == AT_ONCE
+            after = rows[-1].name if rows else None
+        return tokens, False
 
     async def exist(self) -> bool:
         """Whether there is any token, also one that cannot be read."""

@@ -1,6 +1,6 @@
 // @ts-check
 // Tokens of the API. A token is shown once, when it is created.
-import { at, call, get } from "../api/api.js";
+import { all, at, call } from "../api/api.js";
 import { fill, h } from "../draw/dom.js";
 import * as form from "../forms/form.js";
 import { ago, moment } from "../draw/format.js";
@@ -24,7 +24,7 @@ export async function show(view, { signal, session }) {
   const run = filled(
     place,
     async () => {
-      const { items } = await get("tokens", { signal });
+      const items = await all("tokens", { signal });
       return items.length
         ? table(
             "Tokens",
