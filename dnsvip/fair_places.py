@@ -1,13 +1,22 @@
-"""Places for what a node itself sends: so many at once, and who waits gets one in the turn of its owner."""
+"""So many at once: places for what a node itself sends, in the turn of their owners; and who may wait for others."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from dnsvip.fair_queue import FairQueue
+
+
+def may_wait(waiting: Counter[str], owner: str, most: int) -> bool:
+    """Whether one more of an owner may wait where so many of each owner do (0 of none), and `most` in all. Where all
+    places are taken, who has less than its part of them may all the same: some owners together keep nobody out. No
+    more than one of each owner is beyond `most` where there are as many owners as places."""
+    part = most // (len(waiting) + (owner not in waiting))
+    return waiting.total() < most or waiting[owner] < max(1, part)
 
 
 class FairPlaces:

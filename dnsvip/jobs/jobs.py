@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import IO, Any
 
 from dnsvip.errors import DnsvipError
+from dnsvip.fair_places import may_wait
 from dnsvip.jobs.channel import Job
 from dnsvip.jobs.process import JobProcess, Take
 
@@ -65,10 +66,10 @@ class Jobs:
     @asynccontextmanager
     async def turn(self, owner: str, patience: float = TURN_SECONDS) -> AsyncIterator[None]:
         """The turn of an owner; raises OwnTurn where too many of it wait, or this one has for `patience` seconds, and
-        Busy where too many of all wait."""
+        Busy where too many of all wait and it has its part of them."""
         if self._owners[owner] >= self._per_owner + max(1, self._waiting // SHARE):
             raise OwnTurn(f"{self._owners[owner]} expensive operations of this token wait already")
-        if self._owners.total() >= self._waiting:
+        if not may_wait(self._owners, owner, self._waiting):
             raise Busy(f"{self._waiting} expensive operations wait already")
         turn = self._turns.setdefault(owner, asyncio.Semaphore(self._per_owner))
         self._owners[owner] += 1

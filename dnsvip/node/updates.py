@@ -27,6 +27,7 @@ from dnsvip.dns.zones.examine import examined
 from dnsvip.dns.zones.recent_sets import keep, sets_of
 from dnsvip.dns.zones.record import labels_of
 from dnsvip.errors import Conflict, DnsvipError, InvalidSite
+from dnsvip.fair_places import may_wait
 from dnsvip.jobs.jobs import Jobs
 from dnsvip.site import Service, Zone
 from dnsvip.site.node_admin import AdminLimits
@@ -49,7 +50,8 @@ SHARE = 4
 """One key takes at most this part of the places to wait."""
 
 MOST_REMEMBERED = 100_000
-"""Updates within ten minutes, so that none is made twice."""
+"""Updates within ten minutes whose outcomes are told again. One that is forgotten is not made twice either: the
+database has it for as long (`seen_updates`), and refuses it."""
 
 Outcome = tuple[int, str]
 log = structlog.get_logger()
@@ -80,8 +82,7 @@ class Updating:
         if not self._has_room(pending.key) or not self._rates.admits(pending.key, now):
             return Rcode.SERVFAIL, "too many updates; try again later"
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        if not self._remembered.put(pending.mac, outcome, now):
-            return Rcode.SERVFAIL, "too many updates; try again later"
+        self._remembered.put(pending.mac, outcome, now)
         made: Outcome = (Rcode.SERVFAIL, "the update has been given up")
         self._keys[pending.key] += 1
         try:
@@ -93,14 +94,15 @@ class Updating:
             log.warning("an update cannot be made", zone=pending.zone, key=pending.key, error=str(error))
         finally:
             self._keys[pending.key] -= 1
+            if not self._keys[pending.key]:
+                del self._keys[pending.key]
             if made[0] == Rcode.SERVFAIL:
                 self._remembered.forget(pending.mac)
             outcome.set_result(made)
         return made
 
     def _has_room(self, key: str) -> bool:
-        mine, all_of_them = self._keys[key], self._keys.total()
-        return all_of_them < self._waiting and mine < max(1, self._waiting // SHARE)
+        return self._keys[key] < max(1, self._waiting // SHARE) and may_wait(self._keys, key, self._waiting)
 
     async def _make(self, pending: PendingUpdate) -> Outcome:
         if (store := self._follower.store) is None:

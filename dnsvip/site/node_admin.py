@@ -62,9 +62,9 @@ class AdminLimits:
 
     Expensive operations (checks of zones over a few kB, edits of zones, `apply`, imports, exports) run in processes,
     `processes` at a time and `per_token` for one token; `waiting` others wait, a quarter of them of one token, and no
-    longer than `turn_seconds` for their own token; more are refused. Each ends when its caller goes away. Requests that
-    use the database are bounded likewise, `database_requests` at a time and `database_per_token` of one token; the next
-    is that of the token with the fewest.
+    longer than `turn_seconds` for their own token; more are refused, but for tokens with less than their part. Each
+    ends when its caller goes away. Requests that use the database are bounded likewise, `database_requests` at a time
+    and `database_per_token` of one token; the next is that of the token with the fewest.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -140,7 +140,13 @@ class AdminLimits:
     database_per_token: Annotated[
         int, Field(ge=1, le=1000), About("Database per token", "Those of one token at a time; its others wait.")
     ] = 6
-    waiting: Annotated[Number, About("Waiting", "Expensive operations that wait; more are refused with 503.")] = 64
+    waiting: Annotated[
+        Number,
+        About(
+            "Waiting",
+            "Expensive operations that wait; more are refused with 503, but for tokens with less than their part.",
+        ),
+    ] = 64
     check_seconds: Annotated[Seconds, About("Check", "Maximum time of a zone's check or edit.", unit="s")] = 120.0
     transfer_seconds: Annotated[
         Seconds, About("Transfer", "Maximum time of an `apply`, import or export.", unit="s")

@@ -79,7 +79,11 @@ class UpdateSettings:
     waiting: Annotated[
         int,
         Field(ge=1, le=10_000),
-        About("Waiting", "Updates that wait to be written, per worker, a quarter of one key; others get SERVFAIL."),
+        About(
+            "Waiting",
+            "Updates that wait to be written, per worker, a quarter of one key; more get SERVFAIL, but for keys with "
+            "less than their part.",
+        ),
     ] = 256
 
 

@@ -42,8 +42,8 @@ class UpdateRates:
 
 
 class Remembered(Generic[T]):
-    """What became of messages, by their MACs. Where more than `most` came in the time that they are remembered, there
-    is no room for others."""
+    """What became of messages, by their MACs. Where more than `most` came in the time that they are remembered, the
+    oldest are forgotten: else some keys could use up the room of all others."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -56,12 +56,11 @@ class Remembered(Generic[T]):
         known = self._outcomes.get(mac)
         return known and known[1]
 
-    def put(self, mac: bytes, outcome: T, now: float) -> bool:
-        """Remember a message; False where there is no room."""
+    def put(self, mac: bytes, outcome: T, now: float) -> None:
+        """Remember a message."""
         if len(self._outcomes) >= self._most:
-            return False
+            self._outcomes.popitem(last=False)
         self._outcomes[mac] = now + REMEMBERED_SECONDS, outcome
-        return True
 
     def forget(self, mac: bytes) -> None:
         """A message that has not been made, and may come again."""
