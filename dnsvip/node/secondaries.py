@@ -10,12 +10,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from weakref import WeakValueDictionary
 
 import structlog
 
 from dnsvip.dns.io.fetching import WHOLE_SECONDS, address_of, fetch, serial_at
 from dnsvip.dns.io.server import DnsServer
+from dnsvip.dns.protection.crowds import Network, network_of
 from dnsvip.dns.protocol.message import Type
 from dnsvip.dns.protocol.names import Labels
 from dnsvip.dns.replication.fetched import Fetched, TransferError
@@ -40,13 +42,14 @@ CHECK_PACE = 0.01
 primary may name thousands of zones with a refresh of a second."""
 
 SHARE = 4
-"""One primary leaves this part of the places to others, however slow it is."""
+"""The primaries of one network leave this part of the places to others, however slow they are: one may have any number
+of addresses."""
 
 STATES_PER_SECOND = 2000
 """States that are read from the database at most: thousands of zones are looked at less often."""
 
 MOST_LINES = 300
-"""Lines of one kind in the log a minute, about the zones of one primary."""
+"""Lines of one kind in the log a minute, about the zones of the primaries of one network."""
 
 MOST_NOTICES = 10_000
 """Zones that NOTIFY came for and that wait to be noted."""
@@ -150,14 +153,13 @@ class Secondaries:
         self, store: Store, zone: Zone, state: RefreshState, primary: str, stored: tuple[int, Timers] | None
     ) -> RefreshState:
         key = self._follower.snapshot.site.tsig_keys.get(zone.primaries_tsig or "")
-        address = address_of(primary)
-        async with self._checks.place(address):
+        async with self._checks.place(primary):
             serial, asked_at = await serial_at(primary, zone, key), self._follower.now()
         if stored is not None and serial == stored[0]:
             return checked(state, asked_at, *stored, primary)
         if stored is not None and not is_newer(serial, stored[0]):
             raise TransferError(f"has serial {serial}, which is older than {stored[0]}")
-        async with self._transfers.place(address):
+        async with self._transfers.place(primary):
             fetched = await self._jobs.run(fetch, zone, primary, key, seconds=2 * WHOLE_SECONDS)
         assert isinstance(fetched, Fetched)  # noqa: S101 - what it calls
         async with self._writes:
@@ -168,7 +170,7 @@ class Secondaries:
 
     def _say(self, level: Callable[..., None], what: str, zone: Zone, **told: object) -> None:
         """Log what the first of a zone's primaries decides how often there is."""
-        more = self._lines.passes((what, address_of(zone.primaries[0])), time.monotonic(), MOST_LINES)
+        more = self._lines.passes((what, _network(zone.primaries[0])), time.monotonic(), MOST_LINES)
         if more is not None:
             level(what, zone=zone.name, **told, **more)
 
@@ -186,24 +188,30 @@ class Secondaries:
 
 
 class _Shares:
-    """Places for what primaries are asked, in their turns; one has some of them at most. `pace` is in seconds between
-    the beginnings of two."""
+    """Places for what primaries are asked, in the turns of their networks; one has some of them at most. `pace` is in
+    seconds between the beginnings of two."""
 
     def __init__(self, most: int, pace: float = 0.0) -> None:
         self._places, self._of_one = FairPlaces(most), most - most // SHARE
         self._pace, self._next = pace, 0.0
-        self._primaries: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._networks: WeakValueDictionary[Network, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def place(self, address: str) -> AsyncIterator[None]:
+    async def place(self, primary: str) -> AsyncIterator[None]:
         """A place for a primary."""
-        own = self._primaries.setdefault(address, asyncio.Semaphore(self._of_one))
-        async with own, self._places.place(address):
+        network = _network(primary)
+        own = self._networks.setdefault(network, asyncio.Semaphore(self._of_one))
+        async with own, self._places.place(str(network)):
             now = asyncio.get_running_loop().time()
             begin = max(now, self._next)
             self._next = begin + self._pace
             await asyncio.sleep(begin - now)
             yield
+
+
+def _network(primary: str) -> Network:
+    """The network of a primary."""
+    return network_of(ip_address(address_of(primary)))
 
 
 async def _put(store: Store, zone: Zone, text: str, by: str) -> None:
