@@ -61,6 +61,7 @@ def _exchange(port: int, good: list[bytes]) -> set[bytes]:
     answers: set[bytes] = set()
     broken = _broken(Random(SEED), good)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)  # all of a window may come before one is read
         sock.connect(("127.0.0.1", port))
         sock.settimeout(10)
         for _ in range(0, SENT, WINDOW):
