@@ -5,7 +5,7 @@
 #include "seal.h"
 #include "dns_answer.h"
 #include "dns_busy.h"
-#include "dns_identify.h"
+#include "dns_requester.h"
 #include "cipher.h"
 
 static __always_inline struct dns_work *dns_work(void)
@@ -23,27 +23,22 @@ static __always_inline void tell(struct dns_work *w, __u64 what)
 				   BPF_RB_NO_WAKEUP);
 }
 
-/* Copies a requester's address into work.made; returns whether it holds now. */
-static __always_inline int take_made(struct dns_work *w, const struct made *from, __u64 owner)
-{
-	struct made *made = &w->made;
-
-	*made = *from;
-	return made->owner == owner && made->check == check_of(made) &&
-	       (!made->renew || (__u32)w->unix_seconds - made->since < made->renew);
-}
-
-/* Gets the address of who asks from a maker into work.made; returns whether it could, else the server has to answer. Who has
- * not asked before is identified by the prefix, where `identifies`. */
+/* Gets the address of who asks from a maker into work.made; returns whether it could, else the server has to answer. Whom the
+ * program has nothing of is identified by the prefix, where `identifies`. */
 static __always_inline int find_address(struct dns_work *w, __u32 generation, __u32 number, int identifies)
 {
-	struct record_set *set = bpf_map_lookup_elem(&record_sets, &number);
 	struct ready *ready;
 	__u64 owner;
 
 	w->who.maker = number;
-	if (identifies && set && set->stays && find_staying(generation))
-		return 1;
+	if (identifies) {
+		if (find_recent(generation))
+			return 1;
+		if (find_identified(generation)) {
+			remember(generation);
+			return 1;
+		}
+	}
 	owner = owner_of(&w->who, generation);
 	ready = bpf_map_lookup_elem(&requesters, &w->who);
 	if (!ready || !take_made(w, &ready->made, owner)) {

@@ -32,7 +32,9 @@ enum dns_bounds {
 	RECORDS = 1,       /* the same */
 	TEMPLATES = 16384, /* resized */
 	SIGNATURES = 16384, /* resized */
-	REQUESTERS = 65536 /* resized */
+	REQUESTERS = 65536, /* resized */
+	RECENT = 1024,     /* of each processor */
+	RECENT_EACH = 256  /* what a processor has of an array is at most 32 KiB */
 };
 
 #include "aes.h" /* for so many ciphers */
@@ -354,7 +356,6 @@ struct record_set {
 	__u32 generation;
 	__u32 first;
 	__u32 count;
-	__u32 stays; /* some whom no prefix identifies have one address for all slots */
 };
 
 struct {
@@ -414,6 +415,31 @@ struct {
 	__type(key, struct resolver_key);
 	__type(value, struct resolver);
 } resolvers SEC(".maps");
+
+/* The address that somebody has got lately, whom the runs identify. */
+struct recent {
+	__u32 mark; /* part of the hash of `who` */
+	__u32 next; /* that of who else has come last; where he comes again, the place is his */
+	__u32 generation;
+	__u32 since; /* as in `struct made` */
+	__u32 renew;
+	__u16 cell;
+	__u8 scope;
+	__u8 zero;
+	__be64 address[2];
+	struct requester who;
+};
+
+struct recent_group {
+	struct recent recent[RECENT_EACH];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RECENT / RECENT_EACH);
+	__type(key, __u32);
+	__type(value, struct recent_group);
+} recents SEC(".maps");
 
 /* Answers by zone. */
 struct {
@@ -487,6 +513,8 @@ struct dns_work {
 	struct subnet ecs;
 	struct requester who;
 	struct whose whose;
+	struct requester identity; /* that stands for all who have the same addresses */
+	__u64 place; /* hash of `who` */
 	struct ready fresh; /* what is ready for a requester that is in no map */
 	struct packet packet;
 	__u64 unix_ns;

@@ -33,7 +33,6 @@ CellOf = Callable[[Step | None, Kind, str | None], int | None]
 """The number of an address by how it is counted (`Cells.of_address`)."""
 
 _RECORD = Struct("=QQQBBB?4x")
-_KIND_AT = 24
 _LONG = (1 << 64) - 1
 _SOMEBODY = Requester(IPv6Address("2001:db8::1"))
 """A requester whose prefix shows in what depends on it."""
@@ -115,8 +114,7 @@ class Records:
                 region.pages[at] = page
             elif at % AT_ONCE == 0:
                 yield
-        stays = any(map(makes.stays, first))
-        self._publish(number, generation, first=region.first, count=len(special) + claims.used, stays=int(stays))
+        self._publish(number, generation, first=region.first, count=len(special) + claims.used)
 
     def _region(self, number: int, count: int) -> _Region | None:
         """The room of a maker, None where there is none. One that has become too small is given up."""
@@ -165,10 +163,6 @@ class _Makes:
         used = [step for step in STEPS if claims.any(step)] or STEPS
         self._steps = used[0], used[-1]
         self.basis = *tables.vips.basis(hole.service, hole.rtype), self._steps
-
-    def stays(self, record: bytes) -> bool:
-        """Whether a record is an address for all slots."""
-        return record[_KIND_AT] == self._kinds["stays"]
 
     def of(self, number: int, client: Client | None) -> bytes:
         """The record of a client by its number in `Claims`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv6Network, ip_address
+from itertools import product
 from math import inf
 from random import Random
 
@@ -15,15 +16,18 @@ from dnsvip.dns.engine import Engine
 from dnsvip.dns.hotpath.fastpath import FastPath
 from dnsvip.dns.identity.arrival import Arrival, Transport
 from dnsvip.site import Anonymous, Client, Match, Service, SessionFrom, Step
+from dnsvip.site.node_dns import Listener
 from tests.dns.dnssec.signed import P256, signed
 from tests.dns.hotpath.test_fastpath import numbers, opt, question
 from tests.dns.io.xdp.kernel import loaded
 from tests.dns.io.xdp.new_requesters import (
     CLIENTS,
     DO,
+    LISTENERS,
     NAMES,
     ORDERS,
     QUESTIONS,
+    RESOLVERS,
     ROOM,
     asked,
     clients_of,
@@ -35,6 +39,7 @@ from tests.dns.io.xdp.new_requesters import (
     web_of,
 )
 from tests.dns.world import world_snapshot
+from tests.samples import snapshot_of
 
 pytestmark = [pytest.mark.usefixtures("kernel"), pytest.mark.timeout(7200)]
 
@@ -197,10 +202,10 @@ def test_who_asks_again_is_kept() -> None:
         ready(kernel)
         requesters = kernel.maps["requesters"]
         before = requesters.count()
-        answers = {kernel.ask(question(NAMES[0]), "203.0.113.201")}
+        answers = {kernel.ask(question(NAMES[0]), "203.0.114.201")}
         assert requesters.count() == before
-        for _ in range(40):  # others may have the place where it is remembered
-            answers.add(kernel.ask(question(NAMES[0]), "203.0.113.201"))
+        for n in range(40):  # others may have the place where it is remembered
+            answers.add(kernel.ask(question(NAMES[0]), f"203.0.114.{n}"))
         assert requesters.count() == before + 1
         assert len(answers) == 1
 
@@ -220,19 +225,112 @@ def test_ipv6_networks_longer_than_64_bits() -> None:
 
 
 @pytest.mark.parametrize("which", ["plain", "source"])
-def test_who_has_an_address_that_stays_takes_no_room(which: str) -> None:
-    """In no client's prefix, where strangers have one address for all, the kernel keeps nobody; else it keeps who asks
-    again."""
+@pytest.mark.parametrize("clients", [10, 1000])
+def test_the_kernel_keeps_whom_sources_are_taken_for(which: str, clients: int) -> None:
+    """Of many sources of few networks the kernel keeps one record for each client and each prefix of strangers, none
+    of strangers who have one address for all; each source gets what the engine gives, also in the next slot."""
     order, anonymous = ORDERS[which]
-    snapshot = site_of(clients_of(Random(which), range(2000, 2010), set()), order, anonymous)
+    network = Match(Step.SOURCE, "198.18.9.0/24")
+    taken = {network}
+    snapshot = site_of(
+        {
+            "one": Client("one", 3999, "gold", (network,)),
+            **clients_of(Random(which), range(2000, 2000 + clients), taken),
+        },
+        order,
+        anonymous,
+    )
     wire = question("www.example.test", 28)
     with loaded(FastPath(engine := Engine(snapshot)), **ROOM) as kernel:
         ready(kernel)
         kernel.maps["requesters"].clear()
-        for n in range(64):
-            source = ip_address(f"198.18.7.{n}")
-            right = engine.decide(wire, source, Arrival("public", Transport.UDP), kernel.now)
-            for _ in range(3):
-                assert kernel.ask(wire, source) == right.wire
+        for now in (kernel.now, kernel.now + 100_000):
+            kernel.at(now)
+            for n in range(32):
+                for third in (7, 8, 9):
+                    source = ip_address(f"198.18.{third}.{n}")
+                    right = engine.decide(wire, source, Arrival("public", Transport.UDP), now)
+                    for _ in range(3):
+                        assert kernel.ask(wire, source) == right.wire
         kept = kernel.maps["requesters"].count()
-    assert kept == 0 if anonymous is Anonymous.PLAIN else kept > 32
+    assert kept == (1 if anonymous is Anonymous.PLAIN else 3)
+
+
+def test_ecs_prefixes_share_what_they_are_taken_for() -> None:
+    """Of many ECS options in few networks, and of sources in the same, the kernel keeps one record for each whom they
+    are taken for; scope and step are those of each question."""
+    order, anonymous = ORDERS["usual"]
+    client = Client("one", 3999, "gold", (Match(Step.ECS, "198.18.9.0/24"), Match(Step.SOURCE, "198.18.8.0/23")))
+    snapshot = site_of({"one": client}, order, anonymous)
+    plain, behind = Engine(snapshot), Engine(snapshot)
+    arrival = Arrival("public", Transport.UDP)
+    with loaded(FastPath(behind), **ROOM) as kernel:
+        ready(kernel)
+        kernel.feeder.collect(Engine(snapshot).counters)
+        kernel.maps["requesters"].clear()
+        for n in range(32):
+            for third in (7, 9):
+                option = bytes((0, 8, 0, 8, 0, 1, 32, 0, 198, 18, third, n))
+                asked = [(opt(option), RESOLVERS[0]), (opt(), ip_address(f"198.18.{third}.{n}"))]
+                for edns, source in asked * 2:
+                    wire = question("www.example.test", 28, edns)
+                    right = plain.decide(wire, source, arrival, kernel.now)
+                    plain.count(right)
+                    assert kernel.ask(wire, source) == right.wire
+        kernel.feeder.collect(behind.counters)
+        kept = kernel.maps["requesters"].count()
+    assert numbers(plain) == numbers(behind)
+    assert kept == 2
+
+
+def test_strangers_of_one_prefix_differ_by_cluster_and_tier() -> None:
+    """Strangers of one prefix have an address for each cluster, and for the tier of each listener, however often they
+    ask."""
+    order, anonymous = ORDERS["usual"]
+    before = site_of({}, order, anonymous)
+    web = web_of(before)
+    network = IPv6Network("2001:db8:b::/64")
+    other = replace(web, name="other", prefix=network, plain=network[1], claims=())
+    site = replace(
+        before.site,
+        clusters={**before.site.clusters, "other": other},
+        services={**before.site.services, NAMES[1]: Service(NAMES[1], "other")},
+        clients={name: client for name, client in before.site.clients.items() if name != "six"},
+    )
+    listeners = Listener("127.0.0.1:0", "public"), Listener("[::1]:0", "six", tier="gold")
+    engine, seen = Engine(snapshot_of(site), listeners=listeners), set[bytes]()
+    with loaded(FastPath(engine), **ROOM) as kernel:
+        ready(kernel)
+        kernel.maps["requesters"].clear()
+        for n in range(32):
+            source = ip_address(f"198.18.7.{n}")
+            for name, listener in product(NAMES[:2], LISTENERS):
+                wire = question(name, 28)
+                for _ in range(2):
+                    right = engine.decide(wire, source, Arrival(listener, Transport.UDP), kernel.now)
+                    assert kernel.ask(wire, source, listener) == right.wire
+                seen.add(right.wire[-16:])
+        assert kernel.maps["requesters"].count() == len(seen) == 4
+
+
+def test_who_asks_often_is_found_again_until_it_changes() -> None:
+    """Who has got an address lately gets the same in its slot, without a record, and another one as soon as the clients
+    change, or the slot ends."""
+    order, anonymous = ORDERS["usual"]
+    source, wire = "198.18.7.1", question("www.example.test", 28)
+    engine = Engine(site_of({}, order, anonymous))
+    with loaded(fast := FastPath(engine), **ROOM) as kernel:
+        ready(kernel)
+        answers = [kernel.ask(wire, source) for _ in range(3)]
+        kernel.maps["requesters"].clear()
+        assert kernel.ask(wire, source) == answers[0] == answers[2]
+        kernel.at(kernel.now + 100_000)
+        assert kernel.ask(wire, source) not in (None, answers[0])
+        client = Client("one", 3999, "gold", (Match(Step.SOURCE, "198.18.7.0/24"),))
+        changed = Engine(site_of({"one": client}, order, anonymous), engine)
+        kernel.feeder.use(FastPath(changed, fast))
+        kernel.at(kernel.now)
+        assert kernel.ask(wire, source) is None
+        kernel.feeder.work(inf)
+        right = changed.decide(wire, ip_address(source), Arrival("public", Transport.UDP), kernel.now)
+        assert kernel.ask(wire, source) == right.wire
