@@ -157,7 +157,7 @@ async def test_a_pooler_that_nobody_told_of(postgres: Postgres, kek: KeyEncrypti
 async def _by_two_servers(pooling: Database, direct: Database) -> None:
     """The pooler gets another connection to the server meanwhile, as it may with each transaction."""
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = "
-    for _ in range(2):
+    for _ in range(20):  # where the pooler has not seen yet that its connection is gone, the node connects anew
         async with pooling.read() as connection:
             await connection.execute(text("SELECT 1"))
         async with direct.write_unordered() as connection:
