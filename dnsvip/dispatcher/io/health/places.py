@@ -61,9 +61,8 @@ class ProbePlaces(FairPlaces):
         self._most_spared = max(1, most // SPARED_SHARE)
         self._spared: dict[asyncio.Task[Any], float] = {}
         """Those that run beyond LEAST_SECONDS though others wait, and until when."""
-        self._times_spared: OrderedDict[str, int] = OrderedDict()
-        self._lengths: OrderedDict[str, int] = OrderedDict()
-        """Of a pool, how often that was in vain, since one passed and in all; the latest one comes last."""
+        self._spared_in_vain: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Of a pool, how often that was in vain, since one passed (then -1) and in all; the latest one comes last."""
         self._running: dict[asyncio.Task[Any], _Running] = {}
         """Those that have not been told to end."""
         self._ended: set[asyncio.Task[Any]] = set()
@@ -146,19 +145,22 @@ class ProbePlaces(FairPlaces):
         new = [task for task in tasks if task not in self._spared]
         if not new:
             return False
-        task = min(new, key=self._times)
+        task = min(new, key=self._since_passed)
         if len(spared) >= self._most_spared:
-            most = max(spared, key=self._times)
-            if self._times(most) <= self._times(task):
+            most = max(spared, key=self._since_passed)
+            if self._since_passed(most) <= self._since_passed(task):
                 return False
             self._spared[most] = now
-        length = self._lengths.get(self._running[task].pool, 0)
-        self._spared[task] = now + LEAST_SECONDS * ((2 << min(length, MOST_DOUBLINGS)) - 1)
+        _, in_all = self._times_of(task)
+        self._spared[task] = now + LEAST_SECONDS * ((2 << min(in_all, MOST_DOUBLINGS)) - 1)
         return True
 
-    def _times(self, task: asyncio.Task[Any]) -> int:
-        """How often probes of a probe's pool were spared in vain since one passed."""
-        return self._times_spared.get(self._running[task].pool, 0)
+    def _times_of(self, task: asyncio.Task[Any]) -> tuple[int, int]:
+        """How often probes of a probe's pool were spared in vain."""
+        return self._spared_in_vain.get(self._running[task].pool, (0, 0))
+
+    def _since_passed(self, task: asyncio.Task[Any]) -> int:
+        return self._times_of(task)[0]
 
     def _greedy(self) -> list[tuple[asyncio.Task[Any], float]]:
         """The probes that have had no less than others on average, and what they have had: seconds of their own and
@@ -183,8 +185,8 @@ class ProbePlaces(FairPlaces):
 
     def _note_spared(self, pool: str, *, passed: bool) -> None:
         """Remember whether it was of use to spare a probe: the next one has as long, or twice as long."""
-        _remember(self._times_spared, pool, -1 if passed else self._times_spared.get(pool, 0) + 1)
-        _remember(self._lengths, pool, self._lengths.get(pool, 0) + (not passed))
+        since_passed, in_all = self._spared_in_vain.get(pool, (0, 0))
+        _remember(self._spared_in_vain, pool, (-1, in_all) if passed else (since_passed + 1, in_all + 1))
 
 
 def _remember(pools: OrderedDict[str, V], pool: str, value: V) -> None:
