@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dnsvip"
 
 FLOORS = (
-    {"errors", "fair_queue", "printable", "suggestion"},
+    {"errors", "fair_queue", "printable", "rtnetlink", "suggestion"},
     {"address", "fair_places"},
     {"site"},
     {"jobs", "store", "telemetry", "xdp"},
@@ -28,7 +28,19 @@ FLOORS = (
 )
 """Packages from the ground up. A package imports itself and lower floors, never a neighbour on its own floor."""
 
-PURE = {"errors", "fair_queue", "printable", "suggestion", "address", "site", "dns", "dispatcher", "client", "decoder"}
+PURE = {
+    "errors",
+    "fair_queue",
+    "printable",
+    "rtnetlink",
+    "suggestion",
+    "address",
+    "site",
+    "dns",
+    "dispatcher",
+    "client",
+    "decoder",
+}
 
 IMPURE = {
     "aiohttp",

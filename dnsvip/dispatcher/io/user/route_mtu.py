@@ -16,12 +16,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-_RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 24, 26, 1
+from dnsvip.rtnetlink import (
+    HEADER,
+    NLM_F_REQUEST,
+    ROUTE,
+    RTA_DST,
+    RTA_OIF,
+    RTM_GETROUTE,
+    attribute,
+    attributes,
+    message,
+)
+
+_RTM_NEWROUTE = 24
 _RTM_F_FIB_MATCH = 0x2000
 """Answer with the route itself, in place of what the kernel has learned of one destination."""
-_RTA_DST, _RTA_OIF, _RTA_METRICS, _RTA_MULTIPATH, _RTA_MARK = 1, 4, 8, 9, 16
+_RTA_METRICS, _RTA_MULTIPATH, _RTA_MARK = 8, 9, 16
 _RTAX_MTU = 2
-_HEADER, _ROUTE, _ATTRIBUTE, _HOP = (struct.Struct(f"={form}") for form in ("IHHII", "BBBBBBBBI", "HH", "HBBi"))
+_HOP = struct.Struct("=HBBi")
 _SIOCGIFMTU = 0x8921
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SMALLEST = {4: 68, 6: 1280}
@@ -45,21 +57,21 @@ class RouteMtus:
         """The MTU in bytes for packets to an address (packed) with a firewall mark, the smallest of several hops; 0
         without a route, or where it is less than IP allows. Raises OSError where the kernel tells nothing."""
         version = 6 if len(to) == 16 else 4
-        request = _ROUTE.pack(_FAMILIES[version], len(to) * 8, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
-        request += _attribute(_RTA_DST, to) + _attribute(_RTA_MARK, struct.pack("=I", mark))
-        self._kernel.send(_HEADER.pack(_HEADER.size + len(request), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + request)
+        request = ROUTE.pack(_FAMILIES[version], len(to) * 8, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+        request += attribute(RTA_DST, to) + attribute(_RTA_MARK, struct.pack("=I", mark))
+        self._kernel.send(message(RTM_GETROUTE, NLM_F_REQUEST, request))
         answer = self._kernel.recv(65_536)
-        length, kind, *_ = _HEADER.unpack_from(answer)
+        length, kind, *_ = HEADER.unpack_from(answer)
         if kind != _RTM_NEWROUTE:
             return 0
-        mtu = self._of_route(dict(_attributes(answer[_HEADER.size + _ROUTE.size : length])), version)
+        mtu = self._of_route(dict(attributes(answer[HEADER.size + ROUTE.size : length])), version)
         return mtu if mtu >= _SMALLEST[version] else 0
 
     def _of_route(self, route: Mapping[int, bytes], version: int) -> int:
-        own = dict(_attributes(route.get(_RTA_METRICS, b""))).get(_RTAX_MTU)
+        own = dict(attributes(route.get(_RTA_METRICS, b""))).get(_RTAX_MTU)
         if own:
             return int.from_bytes(own, sys.byteorder)
-        hops = [int.from_bytes(route[_RTA_OIF], sys.byteorder)] if _RTA_OIF in route else []
+        hops = [int.from_bytes(route[RTA_OIF], sys.byteorder)] if RTA_OIF in route else []
         hops += _interfaces(route.get(_RTA_MULTIPATH, b""))
         return min((mtu for hop in hops if (mtu := self._link(hop, version))), default=0)
 
@@ -79,21 +91,6 @@ def _link_mtu(index: int, version: int) -> int:
             answer = fcntl.ioctl(any_socket, _SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
         return int(struct.unpack_from("=16xi", answer)[0])
     return 0
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    """An attribute whose value is a multiple of four bytes."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kinds and values."""
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
-        data = data[length + -length % 4 :]
 
 
 def _interfaces(data: bytes) -> Iterator[int]:
