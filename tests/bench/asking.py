@@ -22,17 +22,15 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
 from dnsvip.demo.host import Host
 from dnsvip.demo.netns import World
 from dnsvip.xdp.build import compile_all
 from dnsvip.xdp.libbpf import check, library
-from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.link import Link, Mode
-from dnsvip.xdp.objects import Object
 from dnsvip.xdp.structs import u32
+from tests.bench.flooder import loaded, sending
 from tests.bench.processes import PROC, cpu_seconds, prefer, task_seconds
 from tests.bench.program import LEAST, PROGRAMS
 from tests.network.test_dns_xdp import Pair
@@ -44,8 +42,6 @@ BESIDE = "eth1"
 """The cable whose frames return at once, at both ends."""
 SPARE = "spare"
 """An interface of the client without packets."""
-LIVE_FRAMES = 1 << 1
-"""BPF_F_TEST_XDP_LIVE_FRAMES: packets are really sent."""
 NOBODY = 1 << 30
 """No process has this number."""
 
@@ -190,17 +186,9 @@ def _busy() -> float:
 def _serve(file: Path, count: int) -> None:
     """Send as each line of the input says, and say how many it was and what CPU this process took for it."""
     heads = file.read_bytes()
-    with TemporaryDirectory(prefix="dnsvip-bench-") as name:
-        compile_all(PROGRAMS, Path(name))
-        with Object.open("flood", (Path(name) / "flood.bpf.o").read_bytes()) as opened:
-            opened.resize("heads", count)
-            opened.load()
-            program, orders = opened.program("flood"), opened.map("orders")
-            opened.map("heads").put_many(b"".join(map(u32, range(count))), heads)
+    program, orders = loaded(heads)
     frame = ctypes.create_string_buffer(heads[:LEAST], LEAST)
-    options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=BURST, flags=LIVE_FRAMES)
-    options.data_in, options.data_size_in = ctypes.cast(frame, ctypes.c_void_p), len(frame)
-    where, send = ctypes.byref(options), library().bpf_prog_test_run_opts
+    where, send = ctypes.byref(sending(frame, BURST)), library().bpf_prog_test_run_opts
     # The kernel waits for all processors before and after a run of a program that is attached nowhere.
     held = Link.attach(program, socket.if_nametoindex(SPARE), Mode.GENERIC)
     following: dict[str, bytes] = {}

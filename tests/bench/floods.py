@@ -29,9 +29,9 @@ from statistics import median
 from dnsvip.demo.netns import World
 from dnsvip.xdp.build import compile_all
 from dnsvip.xdp.libbpf import check, library
-from dnsvip.xdp.libbpf_structs import TestRunOptions
 from dnsvip.xdp.objects import Object
 from dnsvip.xdp.structs import number_of, u32
+from tests.bench.flooder import loaded, sending
 from tests.bench.processes import prefer
 from tests.bench.program import LEAST, PROGRAMS, Frames, fragments
 from tests.bench.report import table
@@ -42,8 +42,6 @@ from tests.network.field import Field
 STEADY, SECONDS, RATE, ROUNDS, ADDRESSES = 300, 3.0, 500_000, 3, 1_000_000
 FLOODER = int(IPv6Address("2001:db8:78::10"))
 KINDS = ("none", "forged", "one client", "many addresses", "first fragments", "later fragments")
-LIVE_FRAMES = 1 << 1
-"""BPF_F_TEST_XDP_LIVE_FRAMES: packets are really sent."""
 SLICES = 20
 """Times a second that packets are sent: each call makes and frees its pages."""
 PORT_AT, IDENTITY_AT = 14 + 40, 14 + 40 + 6
@@ -163,18 +161,10 @@ def _flooding(field: Field, flood: tuple[Path, int] | None, rate: int, seconds: 
 def send(file: Path, vary: int, rate: int, seconds: float, interface: str = "d1", tail: bytes = b"") -> float:
     """Send a file's heads, each with this tail, by an interface of this network namespace; how many a second it was."""
     heads = file.read_bytes()
-    count = len(heads) // LEAST
-    with tempfile.TemporaryDirectory(prefix="dnsvip-bench-") as name:
-        compile_all(PROGRAMS, Path(name))
-        with Object.open("flood", (Path(name) / "flood.bpf.o").read_bytes()) as opened:
-            opened.resize("heads", count)
-            opened.load()
-            program, orders = opened.program("flood"), opened.map("orders")
-            opened.map("heads").put_many(b"".join(map(u32, range(count))), heads)
-    orders.put(u32(0), b"".join(map(u32, (0, count, vary, socket.if_nametoindex(interface)))))
+    program, orders = loaded(heads)
+    orders.put(u32(0), b"".join(map(u32, (0, len(heads) // LEAST, vary, socket.if_nametoindex(interface)))))
     frame = ctypes.create_string_buffer(heads[:LEAST] + tail, LEAST + len(tail))
-    options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=max(rate // SLICES, 1), flags=LIVE_FRAMES)
-    options.data_in, options.data_size_in = ctypes.cast(frame, ctypes.c_void_p), len(frame)
+    options = sending(frame, max(rate // SLICES, 1))
     print("sending", flush=True)
     begun, sent = time.monotonic(), 0
     while (now := time.monotonic()) < begun + seconds:
