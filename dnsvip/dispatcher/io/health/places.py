@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
@@ -138,17 +138,23 @@ class ProbePlaces(FairPlaces):
         self._hurry()
 
     def _spare(self, tasks: Sequence[asyncio.Task[Any]]) -> bool:
-        """Spare one of the probes that would end, in place of one whose pool was spared more often where there are
-        enough; False where none may be."""
+        """Spare one of the probes that would end, in place of one whose pool was spared more often, or has more that
+        are, where there are enough; False where none may be."""
         now = asyncio.get_running_loop().time()
         spared = [task for task, until in self._spared.items() if until > now]
         new = [task for task in tasks if task not in self._spared]
         if not new:
             return False
-        task = min(new, key=self._since_passed)
+        beside = Counter(self._running[task].pool for task in spared)
+
+        def needs(task: asyncio.Task[Any]) -> tuple[int, int]:
+            others = beside[self._running[task].pool] - (task in self._spared)
+            return self._times_of(task)[0], others
+
+        task = min(new, key=needs)
         if len(spared) >= self._most_spared:
-            most = max(spared, key=self._since_passed)
-            if self._since_passed(most) <= self._since_passed(task):
+            most = max(spared, key=needs)
+            if needs(most) <= needs(task):
                 return False
             self._spared[most] = now
         _, in_all = self._times_of(task)
@@ -158,9 +164,6 @@ class ProbePlaces(FairPlaces):
     def _times_of(self, task: asyncio.Task[Any]) -> tuple[int, int]:
         """How often probes of a probe's pool were spared in vain."""
         return self._spared_in_vain.get(self._running[task].pool, (0, 0))
-
-    def _since_passed(self, task: asyncio.Task[Any]) -> int:
-        return self._times_of(task)[0]
 
     def _greedy(self) -> list[tuple[asyncio.Task[Any], float]]:
         """The probes that have had no less than others on average, and what they have had: seconds of their own and
